@@ -1,0 +1,81 @@
+"""NTSTATUS values as Windows numbers, and the one question asked of them.
+
+Values are unsigned 32-bit; a C caller sees the same bits as a signed LONG.
+Source: contract 1.9, ntstatus.h.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+_SIGN_BIT = 0x80000000
+
+
+class NtStatus(IntEnum):
+    """A status code, named as in ntstatus.h without the `STATUS_` prefix."""
+
+    SUCCESS = 0x00000000
+    PENDING = 0x00000103
+    OBJECT_NAME_EXISTS = 0x40000000
+    DEVICE_BUSY = 0x80000011
+    UNSUCCESSFUL = 0xC0000001
+    NOT_IMPLEMENTED = 0xC0000002
+    INVALID_HANDLE = 0xC0000008
+    INVALID_PARAMETER = 0xC000000D
+    NO_MEMORY = 0xC0000017
+    ACCESS_DENIED = 0xC0000022
+    BUFFER_TOO_SMALL = 0xC0000023
+    INSUFFICIENT_RESOURCES = 0xC000009A
+    NOT_SUPPORTED = 0xC00000BB
+    TOO_MANY_COMMANDS = 0xC00000C1
+    BAD_NETWORK_NAME = 0xC00000CC
+    CANCELLED = 0xC0000120
+    INVALID_MEMBER = 0xC000017B
+    INVALID_DEVICE_STATE = 0xC0000184
+    INVALID_BUFFER_SIZE = 0xC0000206
+    CONNECTION_RESET = 0xC000020D
+    DATA_NOT_ACCEPTED = 0xC000021B
+    CONNECTION_INVALID = 0xC000023A
+    NETWORK_UNREACHABLE = 0xC000023C
+    HOST_UNREACHABLE = 0xC000023D
+    HOPLIMIT_EXCEEDED = 0xC000A012
+    FWP_CALLOUT_NOT_FOUND = 0xC0220001
+    FWP_CONDITION_NOT_FOUND = 0xC0220002
+    FWP_FILTER_NOT_FOUND = 0xC0220003
+    FWP_LAYER_NOT_FOUND = 0xC0220004
+    FWP_SUBLAYER_NOT_FOUND = 0xC0220007
+    FWP_NOT_FOUND = 0xC0220008
+    FWP_ALREADY_EXISTS = 0xC0220009
+    FWP_IN_USE = 0xC022000A
+    FWP_TXN_IN_PROGRESS = 0xC022000E
+    FWP_TXN_ABORTED = 0xC022000F
+    FWP_INCOMPATIBLE_LAYER = 0xC0220014
+    FWP_NULL_POINTER = 0xC022001C
+    FWP_INVALID_ENUMERATOR = 0xC022001D
+    FWP_INVALID_FLAGS = 0xC022001E
+    FWP_INVALID_ACTION_TYPE = 0xC0220024
+    FWP_TYPE_MISMATCH = 0xC0220027
+    FWP_OUT_OF_BOUNDS = 0xC0220028
+    FWP_RESERVED = 0xC0220029
+    FWP_DUPLICATE_CONDITION = 0xC022002A
+    FWP_ACTION_INCOMPATIBLE_WITH_LAYER = 0xC022002C
+    FWP_INVALID_PARAMETER = 0xC0220035
+    FWP_CALLOUT_NOTIFICATION_FAILED = 0xC0220037
+    FWP_TCPIP_NOT_READY = 0xC0220100
+    FWP_INJECT_HANDLE_CLOSING = 0xC0220101
+    FWP_INJECT_HANDLE_STALE = 0xC0220102
+    FWP_CANNOT_PEND = 0xC0220103
+
+    @property
+    def windows_name(self) -> str:
+        """The spelling of ntstatus.h, `STATUS_…`."""
+        return "STATUS_" + self.name
+
+
+def nt_success(status: int) -> bool:
+    """Whether a status, read as a signed 32-bit number, is not negative.
+
+    True for OBJECT_NAME_EXISTS and PENDING too: compare with SUCCESS where those matter (ER-4).
+    Takes the unsigned value or the signed one a C caller would hold.
+    """
+    return not status & _SIGN_BIT
