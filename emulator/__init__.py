@@ -1,0 +1,1 @@
+"""Windows Filtering Platform callouts, run against real kernel traffic between network namespaces."""

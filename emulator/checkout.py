@@ -1,0 +1,45 @@
+"""The source tree the program runs from: where it is, and whose."""
+
+import os
+from pathlib import Path
+
+CACHES = (".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis")
+"""Folders that the tools of `wfplab test` leave at the root of the tree."""
+
+SOURCES = ("emulator", "netns", "tests")
+"""Folders in which the interpreter leaves compiled modules."""
+
+
+def source_tree() -> Path | None:
+    """The folder with `pyproject.toml` and `tests`, or None when installed without its sources."""
+    root = Path(__file__).resolve().parent.parent
+    return root if (root / "pyproject.toml").is_file() and (root / "tests").is_dir() else None
+
+
+def give_back(root: Path) -> None:
+    """Give what root's run left in a user's tree (caches, compiled modules) to the owner of `root`.
+
+    Does nothing for another user than root, or where the tree is root's own: then nothing is in the way of
+    whoever wants to remove it. What disappears meanwhile is passed over.
+    """
+    if os.geteuid() != 0:
+        return
+    owner = root.stat()
+    if owner.st_uid == 0:
+        return
+    left_behind = [root / name for name in CACHES]
+    for name in SOURCES:
+        left_behind += (root / name).rglob("__pycache__")
+    for top in left_behind:
+        for folder, _, files in os.walk(top):
+            for path in (folder, *(os.path.join(folder, file) for file in files)):
+                _hand_over(path, owner.st_uid, owner.st_gid)
+
+
+def _hand_over(path: str, user: int, group: int) -> None:
+    try:
+        # Links are not followed: the tree is its owner's, who may have put one here.
+        if os.lstat(path).st_uid == 0:
+            os.chown(path, user, group, follow_symlinks=False)
+    except FileNotFoundError:
+        pass
