@@ -1,0 +1,55 @@
+"""The few system calls that Python 3.11's `os` lacks: unshare, setns, mount, umount2."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from functools import cache
+
+CLONE_NEWNET = 0x40000000
+MS_BIND = 4096
+MS_REC = 16384
+MS_SHARED = 1 << 20
+MNT_DETACH = 2
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mount.argtypes = (ctypes.c_char_p,) * 3 + (ctypes.c_ulong, ctypes.c_char_p)
+    libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
+    libc.unshare.argtypes = (ctypes.c_int,)
+    libc.setns.argtypes = (ctypes.c_int, ctypes.c_int)
+    return libc
+
+
+def _checked(result: int, *names: str) -> None:
+    if result != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), *names)
+
+
+def unshare_network() -> None:
+    """Give the calling thread a new network namespace. Raises OSError."""
+    _checked(_libc().unshare(CLONE_NEWNET))
+
+
+def enter_network(fd: int) -> None:
+    """Move the calling thread, and only it, into the network namespace behind `fd`. Raises OSError."""
+    _checked(_libc().setns(fd, CLONE_NEWNET))
+
+
+def bind_mount(source: str, target: str, *, recursive: bool = False) -> None:
+    """Make `source` appear at `target`, which exists. Raises OSError."""
+    flags = MS_BIND | (MS_REC if recursive else 0)
+    _checked(_libc().mount(os.fsencode(source), os.fsencode(target), b"none", flags, None), target)
+
+
+def share_mount(target: str) -> None:
+    """Let mounts below `target` propagate to other mount namespaces. Raises OSError (EINVAL: no mount)."""
+    _checked(_libc().mount(b"", os.fsencode(target), b"none", MS_SHARED | MS_REC, None), target)
+
+
+def unmount(target: str) -> None:
+    """Take one mount off `target` even while it is in use. Raises OSError (EINVAL: no mount)."""
+    _checked(_libc().umount2(os.fsencode(target), MNT_DETACH), target)
