@@ -1,0 +1,139 @@
+"""The command line: arguments in, exit status out; what a command needs is imported when it runs."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Annotated, NoReturn, cast
+
+import typer
+
+FAILED = 1
+CANNOT_RUN = 77
+INTERRUPTED = 130
+
+Names = Annotated[list[str] | None, typer.Argument(help="Scenarios to run; all, when none is named.")]
+ForPytest = Annotated[list[str] | None, typer.Argument(help="For pytest, which then runs alone.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+ListOnly = Annotated[bool, typer.Option("--list", help="Print the names, and run nothing.")]
+
+
+def run(names: Names = None, json: Json = False, list_only: ListOnly = False) -> None:
+    """Run scenarios on real traffic, in namespaces of their own."""
+    if not list_only:
+        _require_root("run")
+    _leave(_function("emulator.runner", "run")(names or (), json=json, list_only=list_only))
+
+
+def run_tests(arguments: ForPytest = None) -> None:
+    """Run the linters and all tests."""
+    from emulator import selftest
+
+    _leave(selftest.run(arguments or (), out=sys.stderr))
+
+
+def doctor(json: Json = False) -> None:
+    """Say what this kernel lacks, and what that means."""
+    _require_root("doctor")
+    from emulator import doctor as examination
+
+    _leave(examination.report(sys.stdout, json=json))
+
+
+def clean(json: Json = False) -> None:
+    """Remove what dead runs left; living ones stay."""
+    _require_root("clean")
+    from emulator import cleaning
+
+    _leave(cleaning.report(sys.stdout, json=json))
+
+
+def contract(json: Json = False) -> None:
+    """List the API's rules, and the tests that prove them."""
+    _leave(_function("emulator.contract", "main_report")(json=json))
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command that `arguments` (by default the process's own) name; leave with its exit status.
+
+    Raises only SystemExit, unless there is a bug: what Linux refused and what a callout did wrong end as
+    one line and status 1.
+    """
+    try:
+        _application()(args=None if arguments is None else list(arguments), prog_name="wfplab")
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        status = _status(error)
+        if status is None:
+            raise
+        typer.echo(f"wfplab: {error}", err=True)
+        sys.exit(status)
+    finally:
+        _give_back()
+    sys.exit(0)
+
+
+def _application() -> typer.Typer:
+    application = typer.Typer(
+        # Without these typer imports rich, which costs more than everything else here together.
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+        no_args_is_help=True,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    application.callback()(_common)
+    for command in (run, doctor, clean, contract):
+        application.command()(command)
+    # Options that are not ours are pytest's.
+    application.command("test", context_settings={"ignore_unknown_options": True})(run_tests)
+    return application
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"wfplab {version('wfplab')}")
+        raise typer.Exit
+
+
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Run Windows Filtering Platform callouts against real traffic, on Linux."""
+
+
+def _require_root(command: str) -> None:
+    if os.geteuid() != 0:
+        typer.echo(f"wfplab: `{command}` needs root: sudo ./wfplab {command}", err=True)
+        _leave(CANNOT_RUN)
+
+
+def _function(module: str, name: str) -> Callable[..., int]:
+    return cast(Callable[..., int], getattr(import_module(module), name))
+
+
+def _leave(status: int) -> NoReturn:
+    raise typer.Exit(status)
+
+
+def _status(error: Exception) -> int | None:
+    """The exit status for what the user, a callout or Linux did wrong; None for a bug."""
+    from emulator.errors import WfpError
+    from netns.errors import LabError, MissingFeature, NotPermitted
+
+    if isinstance(error, NotPermitted | MissingFeature):
+        return CANNOT_RUN
+    return FAILED if isinstance(error, LabError | WfpError) else None
+
+
+def _give_back() -> None:
+    from emulator.checkout import give_back, source_tree
+
+    root = source_tree()
+    if root is not None:
+        give_back(root)

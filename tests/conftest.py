@@ -1,0 +1,40 @@
+"""What all tests share: both address families, and a lab test's need of root."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from emulator.wfptypes import AddressFamily
+
+LAB = Path(__file__).parent / "lab"
+
+# Records which rules were proved, for `wfplab contract`.
+pytest_plugins = ["emulator.contract_plugin"] if find_spec("emulator.contract_plugin") else []
+
+
+@pytest.fixture(params=["ipv4", "ipv6"])
+def family(request: pytest.FixtureRequest) -> AddressFamily:
+    """Each address family in turn."""
+    from emulator.wfptypes import AddressFamily
+
+    return {"ipv4": AddressFamily.INET, "ipv6": AddressFamily.INET6}[request.param]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what lies in `tests/lab`, so that `-m "not lab"` and `-m lab` choose."""
+    for item in items:
+        if LAB in item.path.parents:
+            item.add_marker("lab")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Fail a lab test for anybody but root: were it skipped, a green run could have measured nothing."""
+    if item.get_closest_marker("lab") and os.geteuid() != 0:
+        pytest.fail("a lab test needs root: sudo ./wfplab test", pytrace=False)
