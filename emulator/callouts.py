@@ -1,0 +1,126 @@
+"""Registering and unregistering callouts."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from emulator.callout import Callout, ClassifyFn, FlowDeleteFn, NotifyFn, RegisteredCallout
+from emulator.errors import CalloutNotFound, DeviceBusy, FwpAlreadyExists, FwpInUse, FwpNullPointer
+from emulator.wfptypes import CalloutFlag, NotifyType
+
+if TYPE_CHECKING:
+    from emulator.core import Core
+    from emulator.filters import Filter
+
+
+class CalloutRegistry:
+    """The callouts of one host, by key and by id.
+
+    `changed(key, callout)` is called when a key gets a callout, and with None when it loses it.
+    """
+
+    def __init__(self, core: Core, changed: Callable[[UUID, RegisteredCallout | None], None]) -> None:
+        self.core = core
+        self._changed = changed
+        self._by_key: dict[UUID, RegisteredCallout] = {}
+        self._by_id: dict[int, RegisteredCallout] = {}
+        self._next = 0
+        self._guard = threading.Lock()
+        self.contexts_of: Callable[[int], int] = lambda callout_id: 0
+        """How many flow contexts a callout still has; set by the flow contexts."""
+
+    def register(
+        self,
+        classify: ClassifyFn | None,
+        *,
+        key: UUID | None = None,
+        flags: CalloutFlag = CalloutFlag(0),  # noqa: B008  an immutable value
+        notify: NotifyFn | None = None,
+        flow_delete: FlowDeleteFn | None = None,
+    ) -> RegisteredCallout:
+        """Make a callout known; filters that name its key are asked through it from now on.
+
+        Raises FwpNullPointer (no classify function), FwpAlreadyExists (key in use).
+        Source: CO-1, CO-2.
+        """
+        call = "FwpsCalloutRegister"
+        self._passive_only(call)
+        if classify is None:
+            raise FwpNullPointer(f"{call}: classifyFn is missing", rule="CO-1")
+        with self._guard:
+            self._next += 1
+            callout = RegisteredCallout(
+                self._next, classify, key=key, flags=flags, notify=notify, flow_delete=flow_delete
+            )
+            if callout.key in self._by_key:
+                raise FwpAlreadyExists(f"{call}: {self._by_key[callout.key]!r} has this key", rule="CO-1")
+            self._by_key[callout.key] = callout
+            self._by_id[callout.callout_id] = callout
+        self._changed(callout.key, callout)
+        return callout
+
+    def register_object(self, callout: Callout, *, key: UUID | None = None) -> RegisteredCallout:
+        """Register a `Callout`; raises as `register`."""
+        return self.register(
+            callout.classify,
+            key=key,
+            flags=callout.flags,
+            notify=callout.notify,
+            flow_delete=callout.flow_delete,
+        )
+
+    def unregister(self, callout_id: int) -> None:
+        """End a callout: no new classifies, wait for running ones, then forget it.
+
+        Raises CalloutNotFound, DeviceBusy (flow contexts remain: remove them and call again), FwpInUse
+        (another thread is at it).  Source: CO-4, CO-5, CO-6.
+        """
+        call = "FwpsCalloutUnregisterById0"
+        self._passive_only(call)
+        callout = self._by_id.get(callout_id)
+        if callout is None:
+            raise CalloutNotFound(f"{call}: there is no callout {callout_id}", rule="CO-4")
+        with self._guard:
+            if callout.leaving:
+                raise FwpInUse(f"{call}: {callout!r} is being unregistered on another thread", rule="CO-4")
+            callout.leaving = True
+            callout.unregistering = True
+        try:
+            self._wait_idle(callout)
+            left = self.contexts_of(callout_id)
+            if left:
+                raise DeviceBusy(f"{call}: {callout!r} still has {left} flow contexts", rule="CO-4")
+            with self._guard:
+                del self._by_id[callout_id]
+                del self._by_key[callout.key]
+            self._changed(callout.key, None)
+        finally:
+            callout.leaving = False
+
+    def _wait_idle(self, callout: RegisteredCallout) -> None:
+        if self.core.at_dispatch():
+            return  # recorded as a violation already; waiting here would be waiting for ourselves
+        with callout.idle:
+            while callout.running:
+                callout.idle.wait(0.05)
+
+    def by_key(self, key: UUID | None) -> RegisteredCallout | None:
+        """The callout with this key."""
+        return self._by_key.get(key) if key is not None else None
+
+    def by_id(self, callout_id: int) -> RegisteredCallout | None:
+        """The callout with this id."""
+        return self._by_id.get(callout_id)
+
+    def filter_committed(self, item: Filter) -> None:
+        """Tell the callout of a filter now in force, if it asked to be told (CO-30)."""
+        callout = item.callout
+        if callout is not None and callout.notify is not None and callout.flags & CalloutFlag.ENABLE_COMMIT_ADD_NOTIFY:
+            callout.notify(NotifyType.ADD_FILTER_POST_COMMIT, item.key, item)
+
+    def _passive_only(self, call: str) -> None:
+        if self.core.at_dispatch():
+            self.core.violate("GE-5", call, "called from a classify or completion function; it needs PASSIVE_LEVEL")

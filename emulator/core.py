@@ -1,0 +1,125 @@
+"""What one emulated host knows, without any I/O: its handles, lists, filters, history and violations.
+
+A `Core` performs nothing.  What handles accept goes to `submit`, which whoever owns the core provides:
+the stack of a real host, or a list in a test.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from emulator.calls import InjectionCalls
+from emulator.engine import FilterEngine
+from emulator.handle import InjectionHandle, create_handle
+from emulator.injection import FUNCTION_NAMES, TRANSPORT_SEND, Injection
+from emulator.ledger import Ledger
+from emulator.ownership import Ownership
+from emulator.violations import Violation, ViolationLog
+from emulator.wfptypes import AddressFamily, InjectionType, WindowsVersion
+
+
+class Core:
+    """The I/O-free middle of one emulated host.
+
+    `profile` is the Windows version played; `header_flags` admits what only newer headers define (NS-4);
+    `stacks` records where every list was made.
+    """
+
+    def __init__(
+        self,
+        submit: Callable[[Injection], None],
+        *,
+        profile: WindowsVersion = WindowsVersion.WINDOWS_8,
+        header_flags: bool = False,
+        stacks: bool = False,
+    ) -> None:
+        self.submit = submit
+        self.profile = profile
+        self.header_flags = header_flags
+        self.violations = ViolationLog()
+        self.ownership = Ownership(self.violations, stacks=stacks)
+        self.ledger = Ledger()
+        self.engine = FilterEngine(self)
+        self.compartments = frozenset({0, 1})
+        """The unspecified and the default compartment: one namespace is one compartment (NS-5)."""
+        self.not_ready = True
+        """False once the stack has been up, and for good (ER-1)."""
+        self.readiness: Callable[[], str | None] = lambda: "the host was not started"
+        """Asked while not ready: None when the stack is up now, else why it is not."""
+        self.deny: Callable[[str], bool] | None = None
+        """Fault injection: asked by the name of each injection call; True makes it fail."""
+        self.dispatch_threads: set[int] = set()
+        """Identities of the threads that run classify and completion functions."""
+        self.callback_errors: list[tuple[str, BaseException]] = []
+        self.handles: list[InjectionHandle] = []
+        self._numbers = 0
+        self._guard = threading.Lock()
+
+    # -- readiness --------------------------------------------------------------------------------------
+
+    def ready(self) -> bool:
+        """True once the stack is up; never False again after that.  Source: ER-1, HC-13."""
+        if self.not_ready and self.readiness() is None:
+            self.not_ready = False
+        return not self.not_ready
+
+    def not_ready_because(self) -> str:
+        """Why the stack is not ready, in words."""
+        return self.readiness() or "the host is starting"
+
+    # -- handles ----------------------------------------------------------------------------------------
+
+    def create_handle(self, family: int, flags: int = 0) -> InjectionHandle:
+        """A new injection handle; see `emulator.handle.create_handle` for the rules and what it raises."""
+        return create_handle(self, family, flags)
+
+    def add_handle(self, family: AddressFamily, types: InjectionType) -> InjectionHandle:
+        """Make a handle with the next number; numbers are never used again (HD-6)."""
+        with self._guard:
+            self._numbers += 1
+            handle = InjectionHandle(self, family, types, self._numbers)
+            self.handles.append(handle)
+        return handle
+
+    def handle_gone(self, handle: InjectionHandle) -> None:
+        """Forget a destroyed handle; its entries in packets' histories stay (HD-7)."""
+        with self._guard:
+            self.handles.remove(handle)
+
+    # -- the caller's context, and its faults -----------------------------------------------------------
+
+    def at_dispatch(self) -> bool:
+        """True on a thread that runs classify and completion functions (GE-5)."""
+        return threading.get_ident() in self.dispatch_threads
+
+    def violate(
+        self, rule: str, call: str, message: str, *, handle: InjectionCalls | None = None, packet: str = ""
+    ) -> None:
+        """Record one broken obligation (GE-9)."""
+        self.violations.record(Violation(rule, call, message, repr(handle) if handle else "", packet))
+
+    def callback_raised(self, where: str, error: BaseException, *, handle: InjectionCalls | None = None) -> None:
+        """Record that a driver's function raised: told as a violation, and kept with its traceback."""
+        self.callback_errors.append((where, error))
+        self.violate("GE-9", where, f"it raised {type(error).__name__}: {error}", handle=handle)
+
+    def leaks(self) -> list[str]:
+        """Everything drivers still hold, in words; empty when all was given back.  Source: HC-15, OR-3."""
+        held = [f"{handle!r} was never destroyed (HC-15)" for handle in self.handles]
+        for item, stack in self.ownership.leaks():
+            rule = "NB-12" if item.references else "NB-9"
+            held.append(f"{item!r} was never given back ({rule})" + (f", made at {stack[0]}" if stack else ""))
+        held += self.engine.leaks()
+        return held
+
+    def check_inline_tcp(self, injection: Injection) -> None:
+        """Record TCP injected at transport from inside a callback: a deadlock on Windows (TS-16, TR-11)."""
+        if injection.net_buffer_list.protocol == 6 and self.at_dispatch():
+            rule = "TS-16" if injection.function == TRANSPORT_SEND else "TR-11"
+            self.violate(
+                rule,
+                FUNCTION_NAMES[injection.function],
+                "TCP was injected from inside a callback: queue it and inject from a worker",
+                handle=injection.handle,
+            )

@@ -1,0 +1,284 @@
+"""The filter engine: filters at a layer are asked in order, callouts decide, one result comes out.
+
+Arbitration (FI-1, FI-2, CO-13..CO-17, DC-5): sublayers by weight, filters in them by weight; the first
+BLOCK or PERMIT ends its sublayer; all sublayers are asked; what counts is the last decision made while the
+right to decide was still there, and a callout's BLOCK vetoes any PERMIT.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import insort
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from emulator.callout import RegisteredCallout
+from emulator.callouts import CalloutRegistry
+from emulator.contexts import FlowContexts
+from emulator.errors import CalloutNotificationFailed, FilterNotFound, FwpAlreadyExists, SublayerNotFound
+from emulator.fields import reader
+from emulator.filters import INSPECTION, UNIVERSAL, Filter, SubLayer, choose_weight
+from emulator.layers import layer_info
+from emulator.ntstatus import nt_success
+from emulator.wfptypes import Action, CalloutFlag, FilterFlag, NotifyType
+
+if TYPE_CHECKING:
+    from emulator.core import Core
+    from emulator.indication import Indication
+
+_BLOCK, _PERMIT, _NONE = int(Action.BLOCK), int(Action.PERMIT), int(Action.NONE)
+_TERMINATING, _INSPECTION = int(Action.CALLOUT_TERMINATING), int(Action.CALLOUT_INSPECTION)
+_ABSORB = 1
+_CONDITIONAL_ON_FLOW = int(CalloutFlag.CONDITIONAL_ON_FLOW)
+
+
+class SubLayerFilters:
+    """The filters of one sublayer at one layer, heaviest first, found by exact field values where possible."""
+
+    __slots__ = ("sublayer", "all", "plain", "by_value")
+
+    def __init__(self, sublayer: SubLayer, filters: list[Filter], layer: int) -> None:
+        self.sublayer = sublayer
+        self.all = sorted(filters, key=lambda item: (-item.effective_weight, item.filter_id))
+        self.plain: list[tuple[int, Filter]] = []
+        indexed: dict[str, dict[Any, list[tuple[int, Filter]]]] = {}
+        few = len(self.all) <= 8
+        for order, item in enumerate(self.all):
+            exact = None if few else item.exact()
+            if exact is None:
+                self.plain.append((order, item))
+            else:
+                indexed.setdefault(exact[0], {}).setdefault(exact[1], []).append((order, item))
+        self.by_value = [(reader(layer, name), table) for name, table in indexed.items()]
+
+    def candidates(self, seen: Indication) -> Iterator[Filter]:
+        """Filters that may match by their indexed field, heaviest first."""
+        found = list(self.plain)
+        for read, table in self.by_value:
+            for entry in table.get(read(seen), ()):
+                insort(found, entry, key=lambda pair: pair[0])
+        return iter([item for _, item in found])
+
+
+class FilterEngine:
+    """Filters, sublayers and callouts of one host, and the decision they make together."""
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self.callouts = CalloutRegistry(core, self._callout_changed)
+        self.flows = FlowContexts(core, self.callouts)
+        self.sublayers: dict[UUID, SubLayer] = {item.key: item for item in (UNIVERSAL, INSPECTION)}
+        self.filters: dict[int, Filter] = {}
+        self.at_layer: dict[int, tuple[SubLayerFilters, ...]] = {}
+        """Per layer, the sublayers that have filters there, heaviest first; replaced whole on a change."""
+        self.on_change: Callable[[], None] | None = None
+        """Told after filters were added or deleted: the stack then hooks the layers that are wanted."""
+        self.on_classify: Callable[[Indication, Filter, bool], None] | None = None
+        """Told of every filter's decision: for the trace."""
+        self._ids = 0
+        self._guard = threading.RLock()
+
+    # -- sublayers and filters --------------------------------------------------------------------------
+
+    def add_sublayer(self, sublayer: SubLayer) -> SubLayer:
+        """Add a sublayer; raises FwpAlreadyExists for a key in use.  Source: FI-4."""
+        with self._guard:
+            if sublayer.key in self.sublayers:
+                raise FwpAlreadyExists(f"sublayer {sublayer.key} exists", rule="FI-4")
+            self.sublayers[sublayer.key] = sublayer
+        return sublayer
+
+    def add_filter(self, item: Filter) -> Filter:
+        """Put a filter in force for the indications that begin later.
+
+        The callout it names is asked first and may refuse.  Raises SublayerNotFound, FwpInvalidParameter,
+        FwpTypeMismatch, CalloutNotificationFailed.  Source: FI-1..FI-7, CO-30.
+        """
+        with self._guard:
+            if item.sublayer not in self.sublayers:
+                raise SublayerNotFound(f"{item!r}: no sublayer {item.sublayer}", rule="FI-4")
+            item.compile()
+            self._ids += 1
+            item.filter_id = self._ids
+            item.effective_weight = choose_weight(item.weight, len(item.conditions), item.filter_id)
+            item.callout = self.callouts.by_key(item.callout_key)
+            if item.callout is not None and item.callout.notify is not None:
+                status = item.callout.notify(NotifyType.ADD_FILTER, item.key, item)
+                if not nt_success(status):
+                    raise CalloutNotificationFailed(
+                        f"{item.callout!r} refused {item!r} with {status.name}", rule="CO-30"
+                    )
+            self.filters[item.filter_id] = item
+            self._rebuild(item.layer)
+            self.callouts.filter_committed(item)
+        if self.on_change is not None:
+            self.on_change()
+        return item
+
+    def delete_filter(self, filter_id: int) -> None:
+        """Take a filter out of force; its callout is told and cannot refuse.
+
+        Raises FilterNotFound.  Source: CO-30, FI-7.
+        """
+        with self._guard:
+            item = self.filters.pop(filter_id, None)
+            if item is None:
+                raise FilterNotFound(f"there is no filter {filter_id}", rule="FI-7")
+            self._rebuild(item.layer)
+            if item.callout is not None and item.callout.notify is not None:
+                item.callout.notify(NotifyType.DELETE_FILTER, None, item)
+        if self.on_change is not None:
+            self.on_change()
+
+    def layers(self) -> set[int]:
+        """The layers that have filters."""
+        return set(self.at_layer)
+
+    def leaks(self) -> list[str]:
+        """Flow contexts that callouts still have, in words (OR-3)."""
+        return self.flows.leaks()
+
+    def _rebuild(self, layer: int) -> None:
+        here = [item for item in self.filters.values() if item.layer == layer]
+        by_sublayer: dict[UUID, list[Filter]] = {}
+        for item in here:
+            by_sublayer.setdefault(item.sublayer, []).append(item)
+        ordered = sorted(by_sublayer, key=lambda key: -self.sublayers[key].weight)
+        built = tuple(SubLayerFilters(self.sublayers[key], by_sublayer[key], layer) for key in ordered)
+        table = dict(self.at_layer)
+        if built:
+            table[layer] = built
+        else:
+            table.pop(layer, None)
+        self.at_layer = table
+
+    def _callout_changed(self, key: UUID, callout: RegisteredCallout | None) -> None:
+        for item in self.filters.values():
+            if item.callout_key == key:
+                item.callout = callout
+
+    # -- classifying ------------------------------------------------------------------------------------
+
+    def classify(self, seen: Indication) -> bool:
+        """Ask every filter of the indication's layer; True when the data may pass.
+
+        Afterwards the indication holds the decision and is no longer valid for callouts.
+        Source: FI-1, FI-2, CO-10..CO-17, DC-5.
+        """
+        decision = _PERMIT
+        for sublayer in self.at_layer.get(seen.layer, ()):
+            for item in sublayer.candidates(seen) if sublayer.by_value else sublayer.all:
+                if item.groups and not item.matches(seen):
+                    continue
+                result = self._ask(item, seen, decision)
+                if self.on_classify is not None:
+                    self.on_classify(seen, item, result != 0)
+                if result:
+                    if result == _BLOCK and decision != _BLOCK:
+                        seen.blocked_by = item.filter_id
+                    decision = result
+                    break
+        seen.action = decision
+        seen.ended = True
+        if decision != _BLOCK:
+            seen.out_flags &= ~_ABSORB
+        return decision != _BLOCK
+
+    def _ask(self, item: Filter, seen: Indication, decision: int) -> int:
+        """The decision after one matching filter, or 0 when it does not end its sublayer."""
+        kind = int(item.action)
+        if kind == _BLOCK or kind == _PERMIT:
+            return _plain(item, seen, decision)
+        callout = item.callout
+        if callout is None or callout.unregistering:
+            return _unregistered(item, seen, decision)
+        flow = seen.flow
+        if flow is None:
+            if callout.flags & _CONDITIONAL_ON_FLOW:
+                return 0
+            seen.flow_context = 0
+        else:
+            seen.flow_context = flow.contexts.get((seen.layer, callout.callout_id), 0)
+            if callout.flags & _CONDITIONAL_ON_FLOW and not seen.flow_context:
+                return 0
+            self.flows.enter(flow, callout.callout_id)
+        before_rights, before_flags = seen.rights, seen.out_flags
+        entry = _NONE if decision == _PERMIT and before_rights else decision
+        seen.action = entry
+        seen.filter = item
+        callout.running += 1
+        try:
+            callout.classify(seen)
+        except Exception as error:  # the driver's own fault: told, and the packet does not slip through
+            self.core.callback_raised(f"classifyFn of {callout!r}", error)
+            seen.action = _BLOCK if kind == _TERMINATING else _NONE
+        callout.running -= 1
+        if flow is not None:
+            self.flows.leave(flow, callout.callout_id)
+        if callout.unregistering:
+            with callout.idle:
+                callout.idle.notify_all()
+        return self._result(item, seen, decision, entry, before_rights, before_flags)
+
+    def _result(
+        self, item: Filter, seen: Indication, decision: int, entry: int, rights: int, flags: int
+    ) -> int:
+        """What a callout's answer counts for.  Source: CO-13, CO-14, CO-16."""
+        kind, action = int(item.action), seen.action
+        if kind == _INSPECTION:
+            seen.rights, seen.out_flags = rights, flags
+            return 0
+        if not rights:
+            seen.rights = 0
+            if action == _BLOCK and decision == _PERMIT:
+                return _BLOCK
+            if action != entry:
+                self.core.violate(
+                    "CO-14",
+                    f"classifyFn of {item.callout!r}",
+                    f"it set {Action(action).name} without the right to decide; only a BLOCK over a PERMIT counts",
+                )
+            seen.out_flags = flags
+            return decision if kind == _TERMINATING else 0
+        if action == _BLOCK:
+            self._check_absorb(item, seen)
+            return _BLOCK
+        if action == _PERMIT:
+            seen.out_flags &= ~_ABSORB
+            return _PERMIT
+        if kind == _TERMINATING:
+            return _BLOCK
+        return 0
+
+    def _check_absorb(self, item: Filter, seen: Indication) -> None:
+        if seen.out_flags & _ABSORB and not layer_info(seen.layer).absorb_allowed:
+            self.core.violate("CO-17", f"classifyFn of {item.callout!r}", f"ABSORB does not count at {seen!r}")
+            seen.out_flags &= ~_ABSORB
+
+
+def _plain(item: Filter, seen: Indication, decision: int) -> int:
+    """A filter without a callout: its BLOCK is hard, its PERMIT soft unless it clears the right (FI-2, FI-5)."""
+    if not seen.rights:
+        return decision
+    if item.action == _BLOCK:
+        seen.rights = 0
+        return _BLOCK
+    if item.clears_right:
+        seen.rights = 0
+    return _PERMIT
+
+
+def _unregistered(item: Filter, seen: Indication, decision: int) -> int:
+    """A filter whose callout is not there: blocks, unless told to permit; an inspection is ignored (CO-3)."""
+    if item.action == _INSPECTION:
+        return 0
+    if not seen.rights:
+        return decision
+    if item.flags & FilterFlag.PERMIT_IF_CALLOUT_UNREGISTERED:
+        return _PERMIT
+    seen.rights = 0
+    return _BLOCK
+
+
+

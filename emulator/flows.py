@@ -1,0 +1,101 @@
+"""Flows and the contexts that callouts attach to them.
+
+A flow is a conversation of one local and one remote end; contexts are kept per flow, layer and callout.
+There is no clock here: whoever has one passes `now`, in seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+IDLE_LIMIT = 60.0
+"""Seconds after which a flow that is not TCP ends for want of traffic (FL-7)."""
+
+
+class FlowKey(NamedTuple):
+    """The two ends of a flow, as this host sees them; for ICMP the ports are type and identifier.
+
+    Addresses are octets in network order.
+    """
+
+    protocol: int
+    local_address: bytes
+    local_port: int
+    remote_address: bytes
+    remote_port: int
+
+
+class Flow:
+    """One conversation, from its authorisation to its end.  `number` is what callouts see as flow handle."""
+
+    __slots__ = ("number", "key", "outbound", "contexts", "last_seen", "ended", "classifying", "endpoint")
+
+    def __init__(self, number: int, key: FlowKey, outbound: bool, now: float) -> None:
+        self.number = number
+        self.key = key
+        self.outbound = outbound
+        """True when this host opened the conversation."""
+        self.contexts: dict[tuple[int, int], Any] = {}
+        """Context by (layer, callout id)."""
+        self.last_seen = now
+        self.ended = False
+        self.classifying: dict[int, int] = {}
+        """Running classifies by callout id: a context is not deleted under one (FL-4, FL-10)."""
+        self.endpoint: Any = None
+
+    def __repr__(self) -> str:
+        return f"<flow {self.number} protocol {self.key.protocol}>"
+
+
+class FlowTable:
+    """All live flows of one host, by key and by number.
+
+    `on_end` is called with every flow that has ended and was taken from the table.
+    """
+
+    def __init__(self, on_end: Callable[[Flow], None]) -> None:
+        self._by_key: dict[FlowKey, Flow] = {}
+        self._by_number: dict[int, Flow] = {}
+        self._next = 0
+        self._on_end = on_end
+
+    def find(self, key: FlowKey) -> Flow | None:
+        """The live flow with these ends."""
+        return self._by_key.get(key)
+
+    def number(self, number: int) -> Flow | None:
+        """The live flow with this number."""
+        return self._by_number.get(number)
+
+    def begin(self, key: FlowKey, *, outbound: bool, now: float) -> Flow:
+        """A new flow; one with the same ends ends first.  Numbers are never used again."""
+        old = self._by_key.get(key)
+        if old is not None:
+            self.end(old)
+        self._next += 1
+        flow = Flow(self._next, key, outbound, now)
+        self._by_key[key] = flow
+        self._by_number[flow.number] = flow
+        return flow
+
+    def end(self, flow: Flow) -> None:
+        """Take a flow from the table and tell `on_end`; a second call does nothing.  Source: FL-5."""
+        if flow.ended:
+            return
+        flow.ended = True
+        self._by_key.pop(flow.key, None)
+        del self._by_number[flow.number]
+        self._on_end(flow)
+
+    def expire(self, now: float) -> None:
+        """End the flows other than TCP that were idle for too long.  Source: FL-7."""
+        idle = [f for f in self if f.key.protocol != 6 and now - f.last_seen >= IDLE_LIMIT]
+        for flow in idle:
+            self.end(flow)
+
+    def __iter__(self) -> Iterator[Flow]:
+        return iter(list(self._by_number.values()))
+
+    def __len__(self) -> int:
+        return len(self._by_number)

@@ -1,0 +1,206 @@
+"""One indication: data shown at one layer, what is known about it, and the decision that grows on it.
+
+The same object goes to every callout of the layer, one after the other; it is valid only while its classify
+runs.  Whatever costs something (fields, metadata, the parsed packet) is worked out when it is asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from emulator.fields import READERS, read_values
+from emulator.layerids import Layer
+from emulator.layers import LayerInfo, layer_info
+from emulator.metadata import Metadata
+from emulator.netbuffer import NetBufferList
+from emulator.octets import IpView
+from emulator.wfptypes import Action, ClassifyOutFlag, ConditionFlag, Direction
+
+if TYPE_CHECKING:
+    from emulator.core import Core
+    from emulator.filters import Filter
+    from emulator.flows import Flow
+    from emulator.interfaces import InterfaceTable
+
+_BLOCK, _PERMIT, _CONTINUE, _NONE = (int(a) for a in (Action.BLOCK, Action.PERMIT, Action.CONTINUE, Action.NONE))
+
+
+class Indication:
+    """Data at a layer, as a callout's classify sees it, with the decision so far.
+
+    `net_buffer_list` is the packet (None where the layer has none), at the data start of the layer.  It is
+    valid until classify returns, unless it was referenced.  Source: CO-10..CO-14, LA, MD.
+    """
+
+    __slots__ = (
+        "core", "layer", "inbound", "net_buffer_list", "memory", "ip_start", "ip_end",
+        "interface", "source_interface", "destination_interface", "interfaces",
+        "condition_flags", "flow", "endpoint", "path_mtu", "metadata_bits", "discard",
+        "action", "rights", "out_flags", "filter", "flow_context", "blocked_by", "ended",
+        "_view", "_metadata", "_values", "fragment", "stream",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        core: Core,
+        layer: int,
+        inbound: bool,
+        net_buffer_list: NetBufferList | None,
+        memory: bytearray,
+        ip_start: int,
+        ip_end: int,
+        interface: int,
+        interfaces: InterfaceTable,
+    ) -> None:
+        self.core = core
+        self.layer = layer
+        self.inbound: bool = inbound
+        self.net_buffer_list = net_buffer_list
+        self.memory = memory
+        self.ip_start = ip_start
+        self.ip_end = ip_end
+        self.interface = interface
+        self.source_interface = 0
+        self.destination_interface = 0
+        self.interfaces: InterfaceTable = interfaces
+        self.condition_flags: int = 0
+        self.flow: Flow | None = None
+        self.endpoint: Any = None
+        self.path_mtu = 0
+        self.metadata_bits = 0
+        self.discard: tuple[int, int, int] | None = None
+        self.fragment: tuple[int, int, int] | None = None
+        self.stream: Any = None
+        self.action = _NONE
+        self.rights = 1
+        self.out_flags = 0
+        self.filter: Filter | None = None
+        self.flow_context: Any = 0
+        self.blocked_by = 0
+        self.ended = False
+        self._view: IpView | None = None
+        self._metadata: Metadata | None = None
+        self._values: tuple[Any, ...] | None = None
+
+    # -- what is shown ----------------------------------------------------------------------------------
+
+    @property
+    def info(self) -> LayerInfo:
+        """What is known about the layer."""
+        return layer_info(self.layer)
+
+    @property
+    def view(self) -> IpView:
+        """The packet's headers, parsed; the emulator's own view, also where the callout is shown no IP header."""
+        view = self._view
+        if view is None:
+            view = self._view = IpView(self.memory, self.ip_start, self.ip_end)
+        return view
+
+    @property
+    def direction(self) -> Direction:
+        """INBOUND or OUTBOUND."""
+        return Direction.INBOUND if self.inbound else Direction.OUTBOUND
+
+    @property
+    def flags(self) -> ConditionFlag:
+        """The layer's FLAGS field."""
+        return ConditionFlag(self.condition_flags)
+
+    def value(self, name: str) -> Any:
+        """One classifiable field by its name, for example "IP_REMOTE_PORT".
+
+        IPv4 addresses are host-order numbers, IPv6 addresses 16 octets in network order, ports host-order
+        numbers.  Raises KeyError for a field the layer does not have.  Source: LA-30..LA-36.
+        """
+        if self.ended:
+            self._late("value")
+        return self.values[layer_info(self.layer).field_indexes[name]]
+
+    @property
+    def values(self) -> tuple[Any, ...]:
+        """All classifiable fields in the order of their index in incomingValue.  Source: LA-30..LA-36."""
+        if self.ended:
+            self._late("values")
+        if self._values is None:
+            self._values = read_values(self)
+        return self._values
+
+    @property
+    def metadata(self) -> Metadata:
+        """What is known about the packet beside its fields; a member counts only when its bit is set (MD-1)."""
+        if self.ended:
+            self._late("metadata")
+        if self._metadata is None:
+            self._metadata = Metadata(self)
+        return self._metadata
+
+    @property
+    def flow_handle(self) -> int:
+        """The number of the packet's flow; 0 when it has none.  Source: FL-8."""
+        return self.flow.number if self.flow is not None else 0
+
+    # -- deciding ---------------------------------------------------------------------------------------
+
+    @property
+    def may_decide(self) -> bool:
+        """True while the callout may set any action; otherwise only a veto BLOCK counts (CO-14)."""
+        return bool(self.rights)
+
+    def permit(self) -> None:
+        """Let the data pass; final when the filter says CLEAR_ACTION_RIGHT.  Source: CO-15."""
+        self.action = _PERMIT
+        if self.filter is not None and self.filter.clears_right:
+            self.rights = 0
+
+    def hard_permit(self) -> None:
+        """Let the data pass; only a callout's veto can still stop it.  Source: CO-15, FI-2."""
+        self.action = _PERMIT
+        self.rights = 0
+
+    def block(self, *, absorb: bool = False, hard: bool = True) -> None:
+        """Stop the data; with `absorb` silently, as before an injection.  `hard` False lets others override.
+
+        Source: CO-15, CO-17, CO-19.
+        """
+        self.action = _BLOCK
+        if absorb:
+            self.out_flags |= 1
+        if hard:
+            self.rights = 0
+
+    def continue_(self) -> None:
+        """Leave the decision to the next filter.  Source: CO-16, CO-18."""
+        self.action = _CONTINUE
+
+    @property
+    def absorbed(self) -> bool:
+        """True when the data was blocked silently (CO-17)."""
+        return bool(self.out_flags & ClassifyOutFlag.ABSORB)
+
+    # -- what a callout does with the packet ------------------------------------------------------------
+
+    def clone(self, retreat: int = 0) -> NetBufferList:
+        """A clone of the packet from `retreat` octets before its data start on; the original is put back.
+
+        The caller owns the clone.  Raises as `Ownership.clone`.  Source: NB-1, NB-2, NR-2, TR-2.
+        """
+        original = self.net_buffer_list
+        if original is None or not retreat:
+            return self.core.ownership.clone(original)
+        original.retreat(retreat)
+        try:
+            return self.core.ownership.clone(original)
+        finally:
+            original.advance(retreat)
+
+    def _late(self, what: str) -> None:
+        self.core.violate(
+            "CO-12", "classifyFn", f"{what} of an indication was used after its classify had returned: copy it"
+        )
+
+    def __repr__(self) -> str:
+        return f"<indication at {Layer(self.layer).name} {self.net_buffer_list!r}>"
+
+
+__all__ = ["READERS", "Indication"]

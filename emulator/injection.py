@@ -1,0 +1,136 @@
+"""One accepted call of an injection function, and what the send functions take beside the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from emulator.netbuffer import NetBufferList
+from emulator.ntstatus import NtStatus
+from emulator.wfptypes import AddressFamily, InjectionType
+
+if TYPE_CHECKING:
+    from emulator.handle import InjectionHandle
+    from emulator.ledger import History
+
+CompletionFn = Callable[[Any, NetBufferList, bool], object]
+"""Called once for each accepted list: (completion context, list, dispatch level).  Source: CF-1."""
+
+# The injection functions: plain numbers, they are looked up for every packet.
+NETWORK_SEND, NETWORK_RECEIVE, TRANSPORT_SEND, TRANSPORT_RECEIVE, FORWARD, STREAM = range(6)
+FUNCTION_NAMES = (
+    "FwpsInjectNetworkSendAsync0",
+    "FwpsInjectNetworkReceiveAsync0",
+    "FwpsInjectTransportSendAsync0",
+    "FwpsInjectTransportReceiveAsync0",
+    "FwpsInjectForwardAsync0",
+    "FwpsStreamInjectAsync0",
+)
+FUNCTION_TYPES = (
+    InjectionType.NETWORK,
+    InjectionType.NETWORK,
+    InjectionType.TRANSPORT,
+    InjectionType.TRANSPORT,
+    InjectionType.FORWARD,
+    InjectionType.STREAM,
+)
+
+
+@dataclass(slots=True)
+class SendParams:
+    """Where a transport send goes, and how: the arguments that must outlive the call.
+
+    `remote_address` is 4 or 16 octets in network order.  The object itself may be changed or dropped after
+    the call; the buffers it names must stay as they are until completion.
+    Source: TS-7..TS-13.
+    """
+
+    remote_address: bytes | bytearray | memoryview
+    remote_scope_id: int = 0
+    control_data: bytes | bytearray | memoryview | None = None
+    header_include_header: bytes | bytearray | memoryview | None = None
+    """An IP header of the caller's own, for a raw send (version 1 only)."""
+
+
+class HeldSendParams:
+    """The engine's view of send parameters while the injection is pending: the buffers, and what they held."""
+
+    __slots__ = ("remote_scope_id", "_buffers", "_copies")
+
+    def __init__(self, params: SendParams) -> None:
+        self.remote_scope_id = params.remote_scope_id
+        self._buffers = (params.remote_address, params.control_data, params.header_include_header)
+        self._copies = tuple(None if b is None else bytes(b) for b in self._buffers)
+
+    @property
+    def remote_address(self) -> bytes:
+        """The address as it was at the call, network order."""
+        return self._copies[0] or b""
+
+    @property
+    def control_data(self) -> bytes | None:
+        """The control data as it was at the call."""
+        return self._copies[1]
+
+    @property
+    def header_include_header(self) -> bytes | None:
+        """The caller's IP header as it was at the call."""
+        return self._copies[2]
+
+    def died_early(self) -> str | None:
+        """Which buffer no longer holds what it held at the call; None when all do (TS-7, TS-10)."""
+        names = ("remoteAddress", "controlData", "headerIncludeHeader")
+        for name, buffer, copy in zip(names, self._buffers, self._copies, strict=True):
+            if isinstance(buffer, bytes) or buffer is None:
+                continue
+            try:
+                same = bytes(buffer) == copy
+            except ValueError:  # a released memoryview
+                same = False
+            if not same:
+                return name
+        return None
+
+
+class Injection:
+    """One accepted call of an injection function, from acceptance to completion.
+
+    Source: GE-1, GE-3.
+    """
+
+    __slots__ = (
+        "function", "handle", "context", "net_buffer_list", "completion", "completion_context",
+        "family", "compartment", "interface", "sub_interface", "endpoint", "send_params",
+        "history", "packets_left", "status", "preserve_id",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        function: int,
+        handle: InjectionHandle,
+        context: Any,
+        net_buffer_list: NetBufferList,
+        completion: CompletionFn,
+        completion_context: Any,
+        family: AddressFamily,
+        history: History,
+    ) -> None:
+        self.function = function
+        self.handle = handle
+        self.context = context
+        self.net_buffer_list = net_buffer_list
+        self.completion = completion
+        self.completion_context = completion_context
+        self.family = family
+        self.history = history
+        self.interface = 0
+        self.sub_interface = 0
+        self.endpoint: Any = None
+        self.send_params: HeldSendParams | None = None
+        self.packets_left = 1
+        self.status = NtStatus.SUCCESS
+        self.preserve_id = False
+
+    def __repr__(self) -> str:
+        return f"<{FUNCTION_NAMES[self.function]} of {self.net_buffer_list!r} by {self.handle!r}>"

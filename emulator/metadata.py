@@ -1,0 +1,156 @@
+"""What a callout is told about a packet beside its classifiable fields.
+
+A member counts only when its bit is set in `current_metadata_values`; the others read as poison, so that a
+callout that forgets to look at the bits goes wrong at once.  Source: MD-1..MD-13.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from emulator.layers import layer_info
+from emulator.wfptypes import DEFAULT_COMPARTMENT_ID
+from emulator.wfptypes import MetadataField as M
+
+if TYPE_CHECKING:
+    from emulator.indication import Indication
+
+POISON = 0xDDDDDDDD
+"""What a member reads as while its bit is not set (MD-1)."""
+_ICMP_PROTOCOLS = (1, 58)
+
+
+class Metadata:
+    """The metadata of one indication.  Sizes in octets.  Source: MD-1, MD-2."""
+
+    __slots__ = ("current_metadata_values", "_seen")
+
+    def __init__(self, seen: Indication) -> None:
+        self._seen = seen
+        self.current_metadata_values = M(_bits(seen) & layer_info(seen.layer).metadata)
+        """Which members are valid: MetadataField bits."""
+
+    def has(self, field: M) -> bool:
+        """True when every bit of `field` is set.  Source: MD-1."""
+        return (self.current_metadata_values & field) == field
+
+    def _or_poison(self, field: M, value: Any) -> Any:
+        return value if field & self.current_metadata_values else POISON
+
+    @property
+    def ip_header_size(self) -> int:
+        """Octets of the IP header, with options and extension headers.  Source: MD-4."""
+        return int(self._or_poison(M.IP_HEADER_SIZE, _ip_header_size(self._seen)))
+
+    @property
+    def transport_header_size(self) -> int:
+        """Inbound: octets from data start back to the transport header, beside the IP header's.  Source: MD-5."""
+        return int(self._or_poison(M.TRANSPORT_HEADER_SIZE, transport_header_size(self._seen)))
+
+    @property
+    def compartment_id(self) -> int:
+        """Compartment of the packet.  Source: MD-6."""
+        return int(self._or_poison(M.COMPARTMENT_ID, DEFAULT_COMPARTMENT_ID))
+
+    @property
+    def flow_handle(self) -> int:
+        """Number of the packet's flow.  Source: FL-8."""
+        return int(self._or_poison(M.FLOW_HANDLE, self._seen.flow_handle))
+
+    @property
+    def transport_endpoint_handle(self) -> Any:
+        """The stack's endpoint, for transport sends.  Source: MD-7."""
+        return self._or_poison(M.TRANSPORT_ENDPOINT_HANDLE, self._seen.endpoint)
+
+    @property
+    def path_mtu(self) -> int:
+        """Largest packet that leaves unfragmented, octets.  Source: MD-12."""
+        return int(self._or_poison(M.PATH_MTU, self._seen.path_mtu))
+
+    @property
+    def remote_scope_id(self) -> int:
+        """Scope of an IPv6 link-local remote address: zone in the low 28 bits.  Source: MD-10, TS-9."""
+        return int(self._or_poison(M.REMOTE_SCOPE_ID, _scope(self._seen)))
+
+    @property
+    def control_data(self) -> Any:
+        """Socket control data of the send; valid only during classify.  Source: MD-10."""
+        return self._or_poison(M.TRANSPORT_CONTROL_DATA, None)
+
+    @property
+    def header_include_header(self) -> Any:
+        """The sender's own IP header of a raw send, octets; None otherwise.  Source: MD-9, TS-14."""
+        return _raw_header(self._seen)
+
+    @property
+    def header_include_header_length(self) -> int:
+        """Octets of `header_include_header`; 0 when the stack built the header.  Source: MD-9."""
+        return len(_raw_header(self._seen) or b"")
+
+    @property
+    def fragment_data(self) -> Any:
+        """(identification, offset in octets, 1 when more follow).  Source: LA-22."""
+        return self._or_poison(M.FRAGMENT_DATA, self._seen.fragment)
+
+    @property
+    def discard_metadata(self) -> Any:
+        """(module, reason, filter id) of a discard.  Source: MD-13."""
+        return self._or_poison(M.DISCARD_REASON, self._seen.discard)
+
+    @property
+    def icmp_id_and_sequence(self) -> int:
+        """Identifier in the high, sequence in the low 16 bits of an ICMP echo."""
+        view = self._seen.view
+        start = view.transport_offset + 4
+        return int(
+            self._or_poison(
+                M.ICMP_ID_AND_SEQUENCE, int.from_bytes(self._seen.memory[start : start + 4], "big")
+            )
+        )
+
+
+def _bits(seen: Indication) -> int:
+    """Every bit whose member has a value for this packet; the layer's row then cuts this down (MD-2)."""
+    bits = M.COMPARTMENT_ID | M.TRANSPORT_HEADER_SIZE
+    if seen.inbound or seen.metadata_bits & M.IP_HEADER_SIZE or seen.layer < 12:
+        bits |= M.IP_HEADER_SIZE
+    if seen.flow is not None:
+        bits |= M.FLOW_HANDLE
+    if seen.endpoint:
+        bits |= M.TRANSPORT_ENDPOINT_HANDLE
+    if seen.path_mtu:
+        bits |= M.PATH_MTU
+    if seen.fragment is not None:
+        bits |= M.FRAGMENT_DATA
+    if seen.discard is not None:
+        bits |= M.DISCARD_REASON
+    if not seen.inbound and _scope(seen):
+        bits |= M.REMOTE_SCOPE_ID
+    if seen.view.protocol in _ICMP_PROTOCOLS and seen.view.icmp_type in (0, 8, 128, 129):
+        bits |= M.ICMP_ID_AND_SEQUENCE
+    return bits | seen.metadata_bits
+
+
+def _ip_header_size(seen: Indication) -> int:
+    return seen.view.header_size
+
+
+def transport_header_size(seen: Indication) -> int:
+    """Octets of the transport header as metadata gives them; for ICMP inbound 0, the data starts at it (MD-5)."""
+    view = seen.view
+    if seen.inbound and view.protocol in _ICMP_PROTOCOLS:
+        return 0
+    return view.transport_header_size
+
+
+def _scope(seen: Indication) -> int:
+    destination = seen.view.destination
+    if len(destination) == 16 and destination[0] == 0xFE and destination[1] & 0xC0 == 0x80:
+        return seen.interface
+    return 0
+
+
+def _raw_header(seen: Indication) -> bytes | None:
+    if seen.metadata_bits & M.TRANSPORT_HEADER_INCLUDE_HEADER:
+        return bytes(seen.memory[seen.ip_start : seen.ip_start + seen.view.header_size])
+    return None

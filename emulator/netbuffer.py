@@ -1,0 +1,365 @@
+"""The memory model of network data: lists, buffers and chains of memory descriptors.
+
+A `NetBufferList` holds one or more `NetBuffer`; a `NetBuffer` is one packet: a window, from its data
+start on, over a chain of `Mdl`; an `Mdl` is a window over memory that somebody else may share.
+
+Nearly every list is one packet in one piece of memory.  Such a list keeps that window itself and makes
+the `NetBuffer` and the `Mdl` only when somebody asks for them; from then on they are the truth.
+
+Nothing here knows who owns a list: `emulator.ownership` makes clones, counts and frees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Protocol
+
+from emulator.ntstatus import NtStatus
+
+if TYPE_CHECKING:
+    from emulator.ledger import History
+
+POISON = 0xDD
+"""What memory reads as after it was freed."""
+
+
+class Origin(Protocol):
+    """Where a list's memory came from: told when octets may have been changed."""
+
+    edited: bool
+    """True once octets of the memory may differ from what arrived."""
+
+
+class Mdl:
+    """A memory descriptor: `length` octets of `memory`, beginning at `offset`.
+
+    The memory stays its maker's; several descriptors may show the same octets.
+    Source: NB-1, NB-8.
+    """
+
+    __slots__ = ("memory", "offset", "length", "next", "from_retreat")
+
+    def __init__(
+        self, memory: bytearray, offset: int = 0, length: int | None = None, *, next: Mdl | None = None
+    ) -> None:
+        self.memory = memory
+        self.offset = offset
+        self.length = len(memory) - offset if length is None else length
+        self.next = next
+        self.from_retreat = False
+        if offset < 0 or self.length < 0 or offset + self.length > len(memory):
+            raise ValueError(f"descriptor {offset}+{self.length} lies outside its {len(memory)} octets of memory")
+
+    def view(self) -> memoryview:
+        """The octets described, writable in place."""
+        return memoryview(self.memory)[self.offset : self.offset + self.length]
+
+    def chain(self) -> Iterator[Mdl]:
+        """This descriptor and those after it."""
+        mdl: Mdl | None = self
+        while mdl is not None:
+            yield mdl
+            mdl = mdl.next
+
+
+class NetBuffer:
+    """One packet: `data_length` octets, beginning `data_offset` octets into a chain of descriptors.
+
+    Source: NB-13, NB-14, NB-17.
+    """
+
+    __slots__ = ("first_mdl", "data_offset", "data_length", "next", "_origin")
+
+    def __init__(
+        self,
+        first_mdl: Mdl | None,
+        data_offset: int,
+        data_length: int,
+        *,
+        next: NetBuffer | None = None,
+        origin: Origin | None = None,
+    ) -> None:
+        have = sum(mdl.length for mdl in first_mdl.chain()) if first_mdl else 0
+        if data_offset < 0 or data_length < 0 or data_offset + data_length > have:
+            raise ValueError(f"data {data_offset}+{data_length} lies outside the chain's {have} octets")
+        self.first_mdl = first_mdl
+        self.data_offset = data_offset
+        self.data_length = data_length
+        self.next = next
+        self._origin = origin
+
+    def spans(self, start: int, length: int) -> Iterator[memoryview]:
+        """Writable views, in order, that together are `length` octets from `start` octets after data start.
+
+        Raises ValueError when that reaches past the end of the data.
+        """
+        if start < 0 or length < 0 or start + length > self.data_length:
+            raise ValueError(f"octets {start}+{length} lie outside the {self.data_length} octets of data")
+        skip = self.data_offset + start
+        mdl = self.first_mdl
+        while length and mdl is not None:
+            if skip >= mdl.length:
+                skip -= mdl.length
+            else:
+                take = min(length, mdl.length - skip)
+                begin = mdl.offset + skip
+                yield memoryview(mdl.memory)[begin : begin + take]
+                length -= take
+                skip = 0
+            mdl = mdl.next
+
+    def read(self, start: int, length: int) -> bytes:
+        """A copy of `length` octets from `start` octets after data start; ValueError past the end."""
+        return b"".join(self.spans(start, length))
+
+    def write(self, start: int, octets: bytes | bytearray | memoryview) -> None:
+        """Change octets in place, in every list that shares them; ValueError past the end."""
+        done = 0
+        for span in self.spans(start, len(octets)):
+            span[:] = octets[done : done + len(span)]
+            done += len(span)
+        if self._origin is not None:
+            self._origin.edited = True
+
+    def retreat(self, delta: int, backfill: int = 0) -> None:
+        """Move data start `delta` octets back: into unused space in front, or into new zeroed memory.
+
+        `backfill` more octets are left unused in front when memory has to be made.
+        Raises ValueError when `delta` or `backfill` is negative.  Source: NB-13.
+        """
+        if delta < 0 or backfill < 0:
+            raise ValueError("retreat takes sizes of 0 or more")
+        if delta > self.data_offset:
+            self._prepend(delta - self.data_offset, backfill)
+        self.data_offset -= delta
+        self.data_length += delta
+
+    def _prepend(self, short: int, backfill: int) -> None:
+        made = Mdl(bytearray(backfill + short), next=self.first_mdl)
+        made.from_retreat = True
+        self.first_mdl = made
+        self.data_offset += made.length
+
+    def advance(self, delta: int, *, free_mdl: bool = True) -> None:
+        """Move data start `delta` octets on; with `free_mdl`, drop memory a retreat had made in front.
+
+        Raises ValueError when that passes the end of the data.  Source: NB-13.
+        """
+        if delta < 0 or delta > self.data_length:
+            raise ValueError(f"cannot advance {delta} octets in {self.data_length} octets of data")
+        self.data_offset += delta
+        self.data_length -= delta
+        while (
+            free_mdl
+            and self.first_mdl is not None
+            and self.first_mdl.from_retreat
+            and self.data_offset >= self.first_mdl.length
+        ):
+            self.data_offset -= self.first_mdl.length
+            self.first_mdl = self.first_mdl.next
+
+    def structure(self) -> tuple[tuple[int, int, int], ...]:
+        """What the chain is made of, to compare: (identity of memory, offset, length) of each descriptor."""
+        if self.first_mdl is None:
+            return ()
+        return tuple((id(mdl.memory), mdl.offset, mdl.length) for mdl in self.first_mdl.chain())
+
+    def __len__(self) -> int:
+        return self.data_length
+
+
+class NetBufferList:
+    """A list of packets with one history, one status and one owner at a time.
+
+    Attributes that drivers see: `first_net_buffer`, `next`, `parent`, `child_count`, `status`, `context`.
+    The rest belongs to the emulator; `protocol` is the IP protocol number of the packet, 0 when unknown.
+    """
+
+    __slots__ = (
+        "memory", "base", "start", "end", "_first",
+        "next", "parent", "child_count", "references", "status", "history", "origin",
+        "kind", "state", "context", "made_of", "info", "protocol",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        memory: bytearray,
+        start: int,
+        end: int,
+        kind: int,
+        history: History = (),
+        origin: Any = None,
+    ) -> None:
+        self.memory = memory
+        self.base = self.start = start
+        self.end = end
+        self._first: NetBuffer | None = None
+        self.next: NetBufferList | None = None
+        self.parent: NetBufferList | None = None
+        self.child_count = 0
+        self.references = 0
+        self.status = NtStatus.SUCCESS
+        self.history = history
+        self.origin = origin
+        self.kind = kind
+        self.state = DRIVER
+        self.context: bytearray | None = None
+        self.made_of: Any = None
+        self.info: ChecksumInfo | None = None
+        self.protocol = 0
+
+    # -- the packet, without making a NetBuffer ---------------------------------------------------------
+
+    @property
+    def data_offset(self) -> int:
+        """Octets of used or unused memory in front of the first packet's data start."""
+        return self.start - self.base if self._first is None else self._first.data_offset
+
+    @property
+    def data_length(self) -> int:
+        """Octets of the first packet, from data start on."""
+        return self.end - self.start if self._first is None else self._first.data_length
+
+    @property
+    def single(self) -> bool:
+        """True when the list holds exactly one packet."""
+        return self._first is None or self._first.next is None
+
+    @property
+    def flat(self) -> bool:
+        """True while the list is one packet in one piece of memory and nobody took it apart."""
+        return self._first is None
+
+    @property
+    def octets(self) -> bytes:
+        """A copy of the first packet, from data start on."""
+        if self._first is None:
+            return bytes(memoryview(self.memory)[self.start : self.end])
+        return self._first.read(0, self._first.data_length)
+
+    def read(self, start: int, length: int) -> bytes:
+        """A copy of octets of the first packet, counted from data start; ValueError past the end."""
+        if self._first is not None:
+            return self._first.read(start, length)
+        begin = self.start + start
+        if start < 0 or length < 0 or begin + length > self.end:
+            raise ValueError(f"octets {start}+{length} lie outside the {self.end - self.start} octets of data")
+        return bytes(memoryview(self.memory)[begin : begin + length])
+
+    def write(self, start: int, octets: bytes | bytearray | memoryview) -> None:
+        """Change octets of the first packet in place, in every list that shares them; ValueError past the end.
+
+        Source: NB-1, NB-4.
+        """
+        if self._first is not None:
+            self._first.write(start, octets)
+            return
+        begin = self.start + start
+        stop = begin + len(octets)
+        if start < 0 or stop > self.end:
+            raise ValueError(
+                f"octets {start}+{len(octets)} lie outside the {self.end - self.start} octets of data"
+            )
+        self.memory[begin:stop] = octets
+        if self.origin is not None:
+            self.origin.edited = True
+
+    def retreat(self, delta: int, backfill: int = 0) -> None:
+        """Move the data start of every packet in the list `delta` octets back.
+
+        Raises ValueError when a size is negative.  Source: NB-13, NB-14.
+        """
+        if self._first is None and 0 <= delta <= self.start - self.base:
+            self.start -= delta
+            return
+        for buffer in self.net_buffers():
+            buffer.retreat(delta, backfill)
+
+    def advance(self, delta: int, *, free_mdl: bool = True) -> None:
+        """Move the data start of every packet in the list `delta` octets on.
+
+        Raises ValueError, before any packet changed, when that passes an end.  Source: NB-13, NB-14.
+        """
+        if self._first is None and 0 <= delta <= self.end - self.start:
+            self.start += delta
+            return
+        buffers = list(self.net_buffers())
+        if delta < 0 or any(delta > buffer.data_length for buffer in buffers):
+            raise ValueError(f"cannot advance {delta} octets: a packet of the list is shorter")
+        for buffer in buffers:
+            buffer.advance(delta, free_mdl=free_mdl)
+
+    # -- the packets as such ----------------------------------------------------------------------------
+
+    @property
+    def first_net_buffer(self) -> NetBuffer:
+        """The first packet of the list; from now on its octets count as possibly changed."""
+        if self._first is None:
+            mdl = Mdl(self.memory, self.base, self.end - self.base)
+            self._first = NetBuffer(mdl, self.start - self.base, self.end - self.start, origin=self.origin)
+            if self.origin is not None:
+                self.origin.edited = True
+        return self._first
+
+    @first_net_buffer.setter
+    def first_net_buffer(self, buffer: NetBuffer) -> None:
+        self._first = buffer
+
+    def net_buffers(self) -> Iterator[NetBuffer]:
+        """The packets of the list, in order."""
+        buffer: NetBuffer | None = self.first_net_buffer
+        while buffer is not None:
+            yield buffer
+            buffer = buffer.next
+
+    def lists(self) -> Iterator[NetBufferList]:
+        """This list and those chained after it."""
+        item: NetBufferList | None = self
+        while item is not None:
+            yield item
+            item = item.next
+
+    def packets(self) -> list[bytes]:
+        """Copies of all packets of the list, each from its data start on."""
+        if self._first is None:
+            return [bytes(memoryview(self.memory)[self.start : self.end])]
+        return [buffer.read(0, buffer.data_length) for buffer in self.net_buffers()]
+
+    def structure(self) -> tuple[object, ...]:
+        """What the list is made of, to compare before and after: memory, extent, data start of each packet."""
+        if self._first is None:
+            return (((id(self.memory), self.base, self.end - self.base),),)
+        return tuple(buffer.structure() for buffer in self.net_buffers())
+
+    def poison(self) -> None:
+        """Forget the memory: whatever is read through this list from now on is `POISON`."""
+        self.memory = bytearray([POISON]) * (self.end - self.base)
+        self.start, self.end, self.base = self.start - self.base, self.end - self.base, 0
+        if self._first is not None:
+            for buffer in self.net_buffers():
+                length = buffer.data_length
+                buffer.first_mdl, buffer.data_offset = Mdl(bytearray([POISON]) * length), 0
+        self.origin = None
+
+    def __repr__(self) -> str:
+        return f"<{KIND_NAMES[self.kind]} list, {self.data_length} octets, {STATE_NAMES[self.state]}>"
+
+
+class ChecksumInfo:
+    """What the sender said about checksums: which the network card was to finish.
+
+    Source: GE-17.
+    """
+
+    __slots__ = ("transmit_tcp", "transmit_udp")
+
+    def __init__(self, *, transmit_tcp: bool = False, transmit_udp: bool = False) -> None:
+        self.transmit_tcp = transmit_tcp
+        self.transmit_udp = transmit_udp
+
+
+# Kinds and states are plain numbers: they are compared for every packet.
+STACK, CLONE, DEEP_CLONE, CREATED, STREAM_CLONE, REASSEMBLED = range(6)
+KIND_NAMES = ("stack", "clone", "deep clone", "created", "stream clone", "reassembled")
+DRIVER, INDICATED, IN_FLIGHT, FREED, RETIRED = range(5)
+STATE_NAMES = ("driver's", "indicated", "in flight", "freed", "retired")
