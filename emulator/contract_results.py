@@ -1,0 +1,147 @@
+"""What the tests that name contract rules did when they last ran: one JSON document beside the sources."""
+
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+
+RESULTS = Path("build/contract-results.json")
+"""Where the document lies, below the root of the source tree."""
+
+_FORMAT = 1
+
+
+class Outcome(StrEnum):
+    """How a test ended; only a plain pass proves anything."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    """In its setup, its call or its teardown."""
+    XFAILED = "xfailed"
+    """A known defect: the rule is broken, and the test says so."""
+    XPASSED = "xpassed"
+    SKIPPED = "skipped"
+    UNFINISHED = "unfinished"
+    """Chosen for the last run, which ended before the test did."""
+
+    @property
+    def proves(self) -> bool:
+        """Whether the rules the test names may count as covered."""
+        return self is Outcome.PASSED
+
+    @property
+    def refutes(self) -> bool:
+        """Whether the rules the test names may not count as covered, whatever other tests say."""
+        return self in (Outcome.FAILED, Outcome.XFAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """One test that names rules, and the end of its last run."""
+
+    node: str
+    """The test's id, as pytest writes it."""
+    rules: tuple[str, ...]
+    file: str
+    """The test's file, relative to the root of the tree."""
+    digest: str
+    """SHA-256 of that file when the test was collected, in hexadecimal."""
+    outcome: Outcome
+    ended: str | None
+    """UTC, ISO 8601; None for a test that did not end."""
+
+
+class ResultsUnreadable(Exception):
+    """The document is damaged or of another format; removing it loses only the record of past runs."""
+
+
+def digest_of(file: Path) -> str | None:
+    """SHA-256 of a file, in hexadecimal; None when it cannot be read."""
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError:
+        return None
+
+
+def load(root: Path) -> dict[str, Proof]:
+    """The recorded tests below `root` by id; empty when no run was recorded.
+
+    Raises ResultsUnreadable.
+    """
+    path = root / RESULTS
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise ResultsUnreadable(f"{path}: {error.strerror}") from error
+    try:
+        document = json.loads(text)
+        if document["format"] != _FORMAT:
+            raise ResultsUnreadable(f"{path}: another format; run the tests again")
+        return {node: _proof(node, fields) for node, fields in document["tests"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ResultsUnreadable(f"{path} is damaged ({error}); run the tests again") from error
+
+
+def update(root: Path, change: Callable[[Mapping[str, Proof]], Mapping[str, Proof]]) -> None:
+    """Replace the recorded tests by what `change` makes of them; a damaged document counts as empty.
+
+    Sessions that end together wait for each other; a reader sees the old or the new document, never a part.
+    Raises OSError when the folder cannot be written.
+    """
+    path = root / RESULTS
+    path.parent.mkdir(exist_ok=True)
+    with _locked(path.with_suffix(".lock")):
+        try:
+            old = load(root)
+        except ResultsUnreadable:
+            old = {}
+        _replace(path, change(old))
+
+
+def _proof(node: str, fields: Mapping[str, object]) -> Proof:
+    rules, ended = fields["rules"], fields["ended"]
+    if not isinstance(rules, list):
+        raise TypeError(f"rules of {node}")
+    return Proof(
+        node=node,
+        rules=tuple(str(rule) for rule in rules),
+        file=str(fields["file"]),
+        digest=str(fields["digest"]),
+        outcome=Outcome(str(fields["outcome"])),
+        ended=None if ended is None else str(ended),
+    )
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _replace(path: Path, proofs: Mapping[str, Proof]) -> None:
+    tests = {}
+    for node in sorted(proofs):
+        tests[node] = asdict(proofs[node])
+        del tests[node]["node"]
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:
+            json.dump({"format": _FORMAT, "tests": tests}, file, indent=1)
+            file.write("\n")
+            os.fchmod(file.fileno(), 0o644)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
