@@ -77,7 +77,10 @@ class SendInjectFlag(IntFlag):
 
 
 class ConstructIpHeaderFlag(IntFlag):
-    """FWPS_CONSTRUCT_IPHEADER_*: from Server 2022 23H2 (NB-23)."""
+    """FWPS_CONSTRUCT_IPHEADER_*: from Server 2022 23H2 (NB-23).
+
+    Unspecified: the page names the two flags without their numbers; these are ours.
+    """
 
     FOR_SEND = 0x1
     FOR_RECEIVE = 0x2
