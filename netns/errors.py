@@ -6,6 +6,8 @@ LabError
 ├── ProgramFailed       a program ran and failed
 │   └── ProgramTimedOut     ... or did not end in time
 ├── NotReady            something started but did not come up in time
+├── NotSeen             a capture did not see what was waited for
+├── FramesLost          a capture had no room for frames
 ├── KernelRefused       a system call or netlink request was refused
 ├── BadName             a name that Linux or this lab cannot use
 ├── NameTaken           the name is in use by somebody else
@@ -35,9 +37,7 @@ class NotPermitted(LabError):
 
     def __init__(self, action: str) -> None:
         self.action = action
-        super().__init__(
-            f"{action}: not permitted; run it as root (sudo), outside of an unprivileged container"
-        )
+        super().__init__(f"{action}: not permitted; run it as root (sudo), outside of an unprivileged container")
 
 
 class MissingFeature(LabError):
@@ -86,6 +86,25 @@ class NotReady(LabError):
         self.what = what
         self.seconds = seconds
         super().__init__(f"{what} was not ready within {seconds:g} s{_said(stderr)}")
+
+
+class NotSeen(LabError):
+    """Raised when a capture did not see what was waited for; `frames` are the octets of what it did see."""
+
+    def __init__(self, where: str, seconds: float, frames: Sequence[bytes]) -> None:
+        self.frames = tuple(frames)
+        super().__init__(f"{where}: not seen within {seconds:g} s; {len(frames)} other frames were")
+
+
+class FramesLost(LabError):
+    """Raised when a capture's buffer had no room, so that what it shows is not all there was."""
+
+    def __init__(self, where: str, lost: int, seen: int) -> None:
+        self.lost = lost
+        self.seen = seen
+        super().__init__(
+            f"{where}: {lost} of {seen} frames lost; drain more often, or give the capture a larger buffer"
+        )
 
 
 class KernelRefused(LabError):

@@ -108,9 +108,7 @@ class Interface:
         def add(ipr: Any) -> None:
             for one in parsed:
                 nodad = {"flags": IFA_F_NODAD} if one.version == 6 else {}
-                ipr.addr(
-                    "add", index=self.index, address=str(one.ip), prefixlen=one.network.prefixlen, **nodad
-                )
+                ipr.addr("add", index=self.index, address=str(one.ip), prefixlen=one.network.prefixlen, **nodad)
 
         self._namespace.netlink(add)
 
@@ -118,9 +116,7 @@ class Interface:
         """Remove an address. Raises ValueError, KernelRefused (EADDRNOTAVAIL), Closed."""
         one = ipaddress.ip_interface(address)
         self._namespace.netlink(
-            lambda ipr: ipr.addr(
-                "del", index=self.index, address=str(one.ip), prefixlen=one.network.prefixlen
-            )
+            lambda ipr: ipr.addr("del", index=self.index, address=str(one.ip), prefixlen=one.network.prefixlen)
         )
 
     def addresses(self) -> list[ipaddress.IPv4Interface | ipaddress.IPv6Interface]:

@@ -96,9 +96,7 @@ class Lab:
                 end.add_addresses(*given)
         return pair
 
-    def bridge(
-        self, name: str, hosts: Sequence[str | Namespace], *, mtu: int = 1500
-    ) -> tuple[Bridge, list[VethPair]]:
+    def bridge(self, name: str, hosts: Sequence[str | Namespace], *, mtu: int = 1500) -> tuple[Bridge, list[VethPair]]:
         """Join any number of hosts by a switch that lives in a namespace of its own, called `name`.
 
         Returns it and the cables to it, in the order of `hosts`; end `a` of each is the host's.

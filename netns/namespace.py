@@ -42,9 +42,7 @@ def _settle(name: str, born: list[NamespaceId], *, forwarding: bool) -> None:
 def check_name(name: str) -> str:
     """Return `name` if a namespace can have it, else raise BadName."""
     if not NAME.fullmatch(name):
-        raise BadName(
-            "namespace", name, "1 to 63 of letters, digits, `.`, `_`, `-`, not starting with a sign"
-        )
+        raise BadName("namespace", name, "1 to 63 of letters, digits, `.`, `_`, `-`, not starting with a sign")
     return name
 
 

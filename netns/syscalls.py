@@ -1,9 +1,11 @@
-"""The few system calls that Python 3.11's `os` lacks: unshare, setns, mount, umount2."""
+"""The few system calls that Python 3.11's `os` lacks: unshare, setns, mount, umount2, one bind."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import socket
+import struct
 from functools import cache
 
 CLONE_NEWNET = 0x40000000
@@ -20,6 +22,7 @@ def _libc() -> ctypes.CDLL:
     libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
     libc.unshare.argtypes = (ctypes.c_int,)
     libc.setns.argtypes = (ctypes.c_int, ctypes.c_int)
+    libc.bind.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
     return libc
 
 
@@ -53,3 +56,9 @@ def share_mount(target: str) -> None:
 def unmount(target: str) -> None:
     """Take one mount off `target` even while it is in use. Raises OSError (EINVAL: no mount)."""
     _checked(_libc().umount2(os.fsencode(target), MNT_DETACH), target)
+
+
+def bind_packet_everywhere(fd: int, protocol: int) -> None:
+    """Let a packet socket see `protocol` on all devices, which `socket.bind` cannot say. Raises OSError."""
+    address = struct.pack("=H2sI", socket.AF_PACKET, protocol.to_bytes(2), 0).ljust(20, b"\0")
+    _checked(_libc().bind(fd, address, len(address)))
