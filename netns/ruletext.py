@@ -73,6 +73,8 @@ class QueueRule:
     queue: int
     exempt: Mark | None = None
     """Packets that pass by unqueued, whatever else they match."""
+    marked: Mark | None = None
+    """Only packets that carry this mark."""
     protocol: str | None = None
     """A name the kernel's tables know (`tcp`, `udp`, `icmp`, `ipv6-icmp`) or a decimal number."""
     source: str | None = None
@@ -152,6 +154,8 @@ def iptables_rule(rule: QueueRule) -> str:
         words += ["--dport", "{}:{}".format(*rule.destination_ports)]
     if rule.exempt:
         words += ["-m", "mark", "!", "--mark", str(rule.exempt)]
+    if rule.marked:
+        words += ["-m", "mark", "--mark", str(rule.marked)]
     words += ["-j", "NFQUEUE", "--queue-num", str(rule.queue)]
     if rule.bypass:
         words.append("--queue-bypass")
@@ -211,6 +215,8 @@ def nft_rule(rule: QueueRule) -> str:
         words.append("th dport {}-{}".format(*rule.destination_ports))
     if rule.exempt:
         words.append(f"meta mark and {rule.exempt.mask:#x} != {rule.exempt.value:#x}")
+    if rule.marked:
+        words.append(f"meta mark and {rule.marked.mask:#x} == {rule.marked.value:#x}")
     flags = "flags bypass " if rule.bypass else ""
     return " ".join([*words, f"counter queue {flags}num {rule.queue}"])
 
