@@ -25,6 +25,8 @@ class Lab:
 
     def __init__(self, *, directory: str = STATE_DIRECTORY) -> None:
         """Remove what dead labs left, then take a run id. Raises UnsafeState, NotPermitted, KernelRefused."""
+        self.directory = directory
+        """Where leases are."""
         self.cleaned: list[Cleaned] = reap(directory)
         """What dead owners had left, and is now removed."""
         self._hosts: dict[str, Namespace] = {}

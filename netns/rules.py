@@ -162,7 +162,7 @@ class InstalledRules:
 def nft_has_queue(namespace: Namespace) -> bool:
     """Whether nft and the kernel take a `queue` rule, found by setting one in a table that no packet meets."""
     text = (
-        "table inet wfplab-probe { chain c { counter queue num 0; } }\n"  # no hook: nothing passes through it
+        "table inet wfplab-probe {\nchain c {\ncounter queue num 0\n}\n}\n"  # no hook: nothing passes through it
         "delete table inet wfplab-probe\n"
     )
     try:
