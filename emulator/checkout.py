@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-CACHES = (".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis")
-"""Folders that the tools of `wfplab test` leave at the root of the tree."""
+CACHES = ("build", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis")
+"""Folders that `wfplab test` and its tools leave at the root of the tree."""
 
 SOURCES = ("emulator", "netns", "tests")
 """Folders in which the interpreter leaves compiled modules."""
@@ -24,8 +24,8 @@ def give_back(root: Path) -> None:
     """
     if os.geteuid() != 0:
         return
-    owner = root.stat()
-    if owner.st_uid == 0:
+    user, group = _owner(root)
+    if user == 0:
         return
     left_behind = [root / name for name in CACHES]
     for name in SOURCES:
@@ -33,7 +33,12 @@ def give_back(root: Path) -> None:
     for top in left_behind:
         for folder, _, files in os.walk(top):
             for path in (folder, *(os.path.join(folder, file) for file in files)):
-                _hand_over(path, owner.st_uid, owner.st_gid)
+                _hand_over(path, user, group)
+
+
+def _owner(root: Path) -> tuple[int, int]:
+    status = root.stat()
+    return status.st_uid, status.st_gid
 
 
 def _hand_over(path: str, user: int, group: int) -> None:

@@ -14,6 +14,8 @@ INTERRUPTED = 130
 
 Names = Annotated[list[str] | None, typer.Argument(help="Scenarios to run; all, when none is named.")]
 ForPytest = Annotated[list[str] | None, typer.Argument(help="For pytest, which then runs alone.")]
+Groups = Annotated[list[str] | None, typer.Argument(help="Groups of rules, such as NB; by default, all.")]
+Uncovered = Annotated[bool, typer.Option("--uncovered", help="Only rules that no test proves.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 ListOnly = Annotated[bool, typer.Option("--list", help="Print the names, and run nothing.")]
 
@@ -48,9 +50,11 @@ def clean(json: Json = False) -> None:
     _leave(cleaning.report(sys.stdout, json=json))
 
 
-def contract(json: Json = False) -> None:
+def contract(groups: Groups = None, json: Json = False, uncovered: Uncovered = False) -> None:
     """List the API's rules, and the tests that prove them."""
-    _leave(_function("emulator.contract", "main_report")(json=json))
+    from emulator.contract import main_report
+
+    _leave(main_report(json, groups or (), uncovered))
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -81,7 +85,7 @@ def _application() -> typer.Typer:
         pretty_exceptions_enable=False,
         add_completion=False,
         no_args_is_help=True,
-        context_settings={"help_option_names": ["-h", "--help"]},
+        context_settings={"help_option_names": ["--help", "-h"]},
     )
     application.callback()(_common)
     for command in (run, doctor, clean, contract):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 LAB = Path(__file__).parent / "lab"
 
 # Records which rules were proved, for `wfplab contract`.
-pytest_plugins = ["emulator.contract_plugin"] if find_spec("emulator.contract_plugin") else []
+pytest_plugins = ["emulator.contract_plugin"]
 
 
 @pytest.fixture(params=["ipv4", "ipv6"])

@@ -16,8 +16,9 @@ LINES_OF_FUNCTION = 50
 
 # What of `emulator` may do I/O, read a clock and use `netns`. Whatever is not named here is core.
 OUTER = frozenset({
-    "__main__", "bench", "checkout", "cleaning", "cli", "contract", "contract_plugin", "doctor", "paths",
-    "pytest_plugin", "report", "runner", "scenario", "scenarios", "selftest", "stack",
+    "__main__", "bench", "checkout", "cleaning", "cli", "contract", "contract_plugin", "contract_print",
+    "contract_results", "doctor", "loop", "paths", "pytest_plugin", "report", "runner", "scenario",
+    "scenarios", "selftest", "stack",
 })  # fmt: skip
 NOT_IN_CORE = frozenset({
     "asyncio", "fcntl", "multiprocessing", "netfilterqueue", "netns", "pyroute2", "rich", "scapy", "select",

@@ -1,0 +1,176 @@
+"""`wfplab`'s commands, options and exit statuses, without running what they start."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from emulator import checkout, cleaning, cli, contract, doctor, selftest
+from emulator.errors import InjectHandleClosing
+from netns.errors import LabError, MissingFeature, NotPermitted
+
+ROOT = Path(__file__).parents[2]
+SLOW = {"asyncio", "hypothesis", "netfilterqueue", "pydantic", "pyroute2", "pytest", "rich", "scapy"}
+
+Start = Callable[..., int]
+
+
+@pytest.fixture(autouse=True)
+def as_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs the tests; and nothing in the tree changes its owner."""
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr(checkout, "give_back", lambda root: None)
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """What the commands would have started; each returns status 5."""
+    made: list[tuple[Any, ...]] = []
+
+    def stand_in(name: str) -> Callable[..., int]:
+        def call(*arguments: Any, **options: Any) -> int:
+            made.append((name, arguments, {key: value for key, value in options.items() if key != "out"}))
+            return 5
+
+        return call
+
+    runner = ModuleType("emulator.runner")
+    runner.run = stand_in("run")  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "emulator.runner", runner)
+    monkeypatch.setattr(selftest, "run", stand_in("test"))
+    monkeypatch.setattr(contract, "main_report", stand_in("contract"))
+    monkeypatch.setattr(doctor, "report", stand_in("doctor"))
+    monkeypatch.setattr(cleaning, "report", stand_in("clean"))
+    return made
+
+
+def status(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as left:
+        cli.main(arguments)
+    assert isinstance(left.value.code, int)
+    return left.value.code
+
+
+def test_help_imports_nothing_that_is_slow() -> None:
+    script = (
+        "import sys; from emulator.cli import main\n"
+        "try: main(['--help'])\n"
+        "finally: sys.stderr.write(' '.join({name.partition('.')[0] for name in sys.modules}))"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    imported = set(ran.stderr.split())
+    assert "typer" in imported
+    assert imported & SLOW == set()
+    for command in ("run", "test", "doctor", "clean", "contract"):
+        assert f"\n  {command} " in ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "call"),
+    [
+        (["run"], ("run", ((),), {"json": False, "list_only": False})),
+        (["run", "a", "b", "--json"], ("run", (["a", "b"],), {"json": True, "list_only": False})),
+        (["run", "--list"], ("run", ((),), {"json": False, "list_only": True})),
+        (["test"], ("test", ((),), {})),
+        (["test", "-k", "a or b", "-x", "tests/unit"], ("test", (["-k", "a or b", "-x", "tests/unit"],), {})),
+        (["contract"], ("contract", (False, (), False), {})),
+        (["contract", "NB", "--json", "--uncovered"], ("contract", (True, ["NB"], True), {})),
+        (["doctor", "--json"], ("doctor", (sys.stdout,), {"json": True})),
+        (["clean"], ("clean", (sys.stdout,), {"json": False})),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_command_starts_its_part_and_leaves_with_its_status(
+    arguments: list[str], call: tuple[Any, ...], calls: list[tuple[Any, ...]]
+) -> None:
+    assert status(*arguments) == 5
+    [(name, positional, options)] = calls
+    if name in ("doctor", "clean"):
+        positional = call[1]  # a stream, which pytest exchanges
+    assert (name, positional, options) == call
+
+
+@pytest.mark.parametrize("arguments", [["ruN"], ["--no"], ["run", "--no"], ["clean", "name"]], ids=" ".join)
+def test_wrong_usage_is_a_hint_and_status_2(
+    arguments: list[str], calls: list[tuple[Any, ...]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert status(*arguments) == 2
+    assert "--help" in capsys.readouterr().err
+    assert calls == []
+
+
+@pytest.mark.parametrize("command", ["run", "doctor", "clean"])
+def test_what_needs_root_says_so_in_one_line(
+    command: str,
+    calls: list[tuple[Any, ...]],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert status(command) == 77
+    assert capsys.readouterr().err == f"wfplab: `{command}` needs root: sudo ./wfplab {command}\n"
+    assert calls == []
+
+
+@pytest.mark.parametrize("arguments", [["run", "--list"], ["test"], ["contract"]], ids=" ".join)
+def test_what_needs_no_root_runs_without(
+    arguments: list[str], calls: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert status(*arguments) == 5
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (LabError("the kernel said no"), 1),
+        (InjectHandleClosing("the handle is closing", rule="IH-1"), 1),
+        (MissingFeature("TPROXY"), 77),
+        (NotPermitted("making a namespace"), 77),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_was_refused_is_one_line_and_a_status(
+    error: Exception, expected: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cleaning, "report", raising(error))
+    assert status("clean") == expected
+    assert capsys.readouterr().err == f"wfplab: {error}\n"
+
+
+def test_an_interrupt_is_status_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cleaning, "report", raising(KeyboardInterrupt()))
+    assert status("clean") == 130
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cleaning, "report", raising(ZeroDivisionError()))
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["clean"])
+
+
+def test_the_tree_is_given_back_also_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Path] = []
+    monkeypatch.setattr(checkout, "give_back", given.append)
+    monkeypatch.setattr(cleaning, "report", raising(LabError("no")))
+    status("clean")
+    assert given == [ROOT]
+
+
+def test_the_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[str]) -> None:
+    assert status("--version") == 0
+    assert capsys.readouterr().out.startswith("wfplab 0.")
+
+
+def raising(error: BaseException) -> Callable[..., int]:
+    def call(*_: object, **__: object) -> int:
+        raise error
+
+    return call
