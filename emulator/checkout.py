@@ -36,15 +36,15 @@ def give_back(root: Path) -> None:
                 _hand_over(path, user, group)
 
 
-def _owner(root: Path) -> tuple[int, int]:
-    status = root.stat()
+def _owner(path: str | Path) -> tuple[int, int]:
+    # Links are not followed: the tree is its owner's, who may have put one here.
+    status = os.lstat(path)
     return status.st_uid, status.st_gid
 
 
 def _hand_over(path: str, user: int, group: int) -> None:
     try:
-        # Links are not followed: the tree is its owner's, who may have put one here.
-        if os.lstat(path).st_uid == 0:
+        if _owner(path)[0] == 0:
             os.chown(path, user, group, follow_symlinks=False)
     except FileNotFoundError:
         pass

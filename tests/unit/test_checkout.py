@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -40,9 +39,10 @@ def given(tree: Path, monkeypatch: pytest.MonkeyPatch, *, user: int, owner: int,
         assert not follow_symlinks
         changed[str(Path(path).relative_to(tree))] = (uid, gid)
 
-    monkeypatch.setattr(checkout, "_owner", lambda root: (owner, owner + 1))
+    monkeypatch.setattr(
+        checkout, "_owner", lambda path: (owner, owner + 1) if path == tree else (found, found + 1)
+    )
     monkeypatch.setattr(os, "geteuid", lambda: user)
-    monkeypatch.setattr(os, "lstat", lambda path: SimpleNamespace(st_uid=found))
     monkeypatch.setattr(os, "chown", chown)
     checkout.give_back(tree)
     return changed
@@ -67,10 +67,11 @@ def test_otherwise_nothing_changes_hands(
 
 
 def test_what_disappears_meanwhile_is_passed_over(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def vanished(path: str) -> os.stat_result:
+    def vanished(path: str | Path) -> tuple[int, int]:
+        if path == tree:
+            return 1000, 1000
         raise FileNotFoundError(path)
 
-    monkeypatch.setattr(os, "lstat", vanished)
+    monkeypatch.setattr(checkout, "_owner", vanished)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(checkout, "_owner", lambda root: (1000, 1000))
     checkout.give_back(tree)
