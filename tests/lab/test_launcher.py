@@ -301,3 +301,26 @@ def test_without_apt_it_says_what_to_install(checkout: Checkout) -> None:
     assert (result.returncode, result.stdout) == (CANNOT_RUN, "")
     assert "packages nftables (" in result.stderr
     assert "there is no apt here: install them by hand" in result.stderr
+
+
+def test_an_installed_server_is_neither_started_nor_enabled(checkout: Checkout) -> None:
+    checkout.start("contract")
+    stand_ins = checkout.folder.parent / "bin"
+    nothing = "#!/bin/sh\n"
+    asks_policy = "case $* in *' install '*) /usr/sbin/policy-rc.d; echo policy $? ;; esac >>\"$LOG\"\n"
+    programs = {
+        **dict.fromkeys(("iptables", "nft", "ip", "sysctl", "update-rc.d"), nothing),
+        "apt-get": f"{nothing}{asks_policy}cp /bin/true /usr/sbin/nginx\n",
+        "systemctl": nothing + 'echo systemctl "$@" >>"$LOG"\n',
+    }
+    for name, text in programs.items():
+        (stand_ins / name).write_text(text)
+        (stand_ins / name).chmod(0o755)
+    # A machine with an empty /usr/sbin: no nginx, and no policy of its own.
+    script = 'mount -t tmpfs none /usr/sbin && "$@" && ls /usr/sbin'
+    result = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script, "sh", checkout.folder / "wfplab", "run"],
+        env=checkout.environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.stdout == "<run>nginx\n"
+    assert checkout.installed[2:] == ["policy 101", "systemctl disable nginx.service"]
