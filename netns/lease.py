@@ -7,6 +7,7 @@ whoever can take the lock has the owner's whole estate before him, and nobody el
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -171,15 +172,15 @@ def living(directory: str = STATE_DIRECTORY) -> list[Live]:
         folder = _open_directory(directory)
         try:
             for name in _leases(folder):
-                with suppress(FileNotFoundError):
-                    fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder)
-                    try:
-                        if not _is_locked(fd):
-                            continue
+                fd = _open_lease(folder, name)
+                if fd is None:
+                    continue
+                try:
+                    if _is_locked(fd):
                         estate = _read(fd)
-                    finally:
-                        os.close(fd)
-                    found.append(Live(name.removesuffix(SUFFIX), estate.pid, tuple(estate.names)))
+                        found.append(Live(name.removesuffix(SUFFIX), estate.pid, tuple(estate.names)))
+                finally:
+                    os.close(fd)
         finally:
             os.close(folder)
     except OSError as error:
@@ -239,11 +240,24 @@ def _create_locked(folder: int, name: str) -> int:
 
 def _lock_dead(folder: int, name: str) -> int | None:
     """Open and lock a lease; None if its owner lives, or another reaper has it or had it."""
-    try:
-        fd = os.open(name, os.O_RDWR | os.O_NOFOLLOW, dir_fd=folder)
-    except FileNotFoundError:
+    fd = _open_lease(folder, name)
+    if fd is None:
         return None
     if _try_lock(fd) and _is_linked(folder, name, fd):
+        return fd
+    os.close(fd)
+    return None
+
+
+def _open_lease(folder: int, name: str) -> int | None:
+    """Open a lease; None if it is gone, or no plain file (then it is none of ours)."""
+    try:
+        fd = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP, errno.EISDIR):
+            return None
+        raise
+    if stat.S_ISREG(os.fstat(fd).st_mode):
         return fd
     os.close(fd)
     return None
@@ -286,6 +300,8 @@ def _read(fd: int) -> Estate:
         try:
             entry = json.loads(line)
         except ValueError:
+            continue
+        if not isinstance(entry, dict):
             continue
         if "pid" in entry:
             estate.pid = entry["pid"]

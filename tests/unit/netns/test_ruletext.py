@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from netns.errors import BadName
+from netns.ruletext import Hook, Mark, QueueRule, chain_of, iptables_rule, iptables_text, nft_rule, nft_text
+
+FULL_V4 = QueueRule(
+    family=4,
+    hook=Hook.FORWARD,
+    queue=7,
+    exempt=Mark(0x5A000000, 0xFF000000),
+    protocol="udp",
+    source="192.0.2.9/24",
+    destination="198.51.100.1",
+    source_ports=(1, 5),
+    destination_ports=(53, 53),
+    in_interface="eth0",
+    out_interface="eth1",
+)
+FULL_V6 = QueueRule(
+    family=6, hook=Hook.OUTPUT, queue=0, protocol="58", destination="2001:db8::/32", out_interface="eth0", bypass=True
+)
+NONE: frozenset[Hook] = frozenset()
+
+
+def test_every_field_of_a_rule_reaches_iptables() -> None:
+    assert iptables_rule(FULL_V4) == (
+        "-i eth0 -o eth1 -s 192.0.2.0/24 -d 198.51.100.1/32 -p udp --sport 1:5 --dport 53:53 "
+        "-m mark ! --mark 0x5a000000/0xff000000 -j NFQUEUE --queue-num 7"
+    )
+    assert iptables_rule(FULL_V6) == "-o eth0 -d 2001:db8::/32 -p 58 -j NFQUEUE --queue-num 0 --queue-bypass"
+
+
+def test_every_field_of_a_rule_reaches_nft() -> None:
+    assert nft_rule(FULL_V4) == (
+        'iifname "eth0" oifname "eth1" ip saddr 192.0.2.0/24 ip daddr 198.51.100.1/32 meta l4proto udp '
+        "th sport 1-5 th dport 53-53 meta mark and 0xff000000 != 0x5a000000 counter queue num 7"
+    )
+    assert nft_rule(FULL_V6) == (
+        'oifname "eth0" ip6 daddr 2001:db8::/32 meta l4proto 58 counter queue flags bypass num 0'
+    )
+
+
+def test_a_rule_without_fields_takes_everything_and_fails_closed() -> None:
+    rule = QueueRule(family=4, hook=Hook.INPUT, queue=3)
+    assert iptables_rule(rule) == "-j NFQUEUE --queue-num 3"
+    assert nft_rule(rule) == "counter queue num 3"
+
+
+def test_a_rule_can_be_for_marked_packets_only() -> None:
+    rule = QueueRule(family=4, hook=Hook.INPUT, queue=3, marked=Mark(0x10, 0xF0))
+    assert iptables_rule(rule) == "-m mark --mark 0x10/0xf0 -j NFQUEUE --queue-num 3"
+    assert nft_rule(rule) == "meta mark and 0xf0 == 0x10 counter queue num 3"
+
+
+def test_prerouting_stands_ahead_of_reassembly() -> None:
+    rule = QueueRule(family=4, hook=Hook.PREROUTING, queue=1)
+    assert iptables_text([rule], 4, "t", NONE).startswith("*raw\n")
+    assert "hook prerouting priority -450" in nft_text([rule], "t")
+
+
+@pytest.mark.parametrize("hook", [Hook.INPUT, Hook.FORWARD, Hook.OUTPUT, Hook.POSTROUTING])
+def test_other_hooks_stand_in_mangle(hook: Hook) -> None:
+    rule = QueueRule(family=6, hook=hook, queue=1)
+    assert iptables_text([rule], 6, "t", NONE).startswith("*mangle\n")
+    assert f"hook {hook.lower()} priority -150" in nft_text([rule], "t")
+
+
+def test_first_installation_makes_the_chain_and_the_jump() -> None:
+    rules = [QueueRule(family=4, hook=Hook.INPUT, queue=1), QueueRule(family=4, hook=Hook.INPUT, queue=2)]
+    assert iptables_text(rules, 4, "t", NONE) == (
+        "*mangle\n"
+        ":WFPLAB-t-INPUT - [0:0]\n"
+        "-I INPUT -j WFPLAB-t-INPUT\n"
+        "-A WFPLAB-t-INPUT -j NFQUEUE --queue-num 1\n"
+        "-A WFPLAB-t-INPUT -j NFQUEUE --queue-num 2\n"
+        "COMMIT\n"
+    )
+
+
+def test_replacing_keeps_the_jump_and_exchanges_the_chain() -> None:
+    rules = [QueueRule(family=4, hook=Hook.INPUT, queue=2)]
+    assert iptables_text(rules, 4, "t", frozenset([Hook.INPUT])) == (
+        "*mangle\n:WFPLAB-t-INPUT - [0:0]\n-A WFPLAB-t-INPUT -j NFQUEUE --queue-num 2\nCOMMIT\n"
+    )
+
+
+def test_removing_takes_jump_and_chain_away() -> None:
+    assert iptables_text([], 4, "t", frozenset([Hook.PREROUTING])) == (
+        "*raw\n:WFPLAB-t-PREROUTING - [0:0]\n-D PREROUTING -j WFPLAB-t-PREROUTING\n-X WFPLAB-t-PREROUTING\nCOMMIT\n"
+    )
+
+
+def test_nothing_to_do_is_no_text() -> None:
+    other_family = [QueueRule(family=6, hook=Hook.INPUT, queue=2)]
+    assert iptables_text(other_family, 4, "t", NONE) == ""
+
+
+def test_nft_exchanges_whole_tables_of_both_families() -> None:
+    text = nft_text([QueueRule(family=6, hook=Hook.INPUT, queue=2)], "t")
+    assert text == (
+        "table ip wfplab-t\ndelete table ip wfplab-t\n"
+        "table ip6 wfplab-t\ndelete table ip6 wfplab-t\n"
+        "table ip6 wfplab-t {\n chain INPUT {\n"
+        "  type filter hook input priority -150; policy accept;\n"
+        "  counter queue num 2\n }\n}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"family": 5},
+        {"queue": -1},
+        {"queue": 65536},
+        {"protocol": "udp\nCOMMIT"},
+        {"protocol": "-j"},
+        {"source": "2001:db8::1"},
+        {"destination": "192.0.2.1\n"},
+        {"destination_ports": (1, 2)},
+        {"protocol": "icmp", "source_ports": (1, 2)},
+        {"protocol": "udp", "source_ports": (5, 2)},
+        {"protocol": "udp", "source_ports": (0, 65536)},
+        {"hook": Hook.INPUT, "out_interface": "eth0"},
+        {"hook": Hook.OUTPUT, "in_interface": "eth0"},
+    ],
+)
+def test_a_rule_that_cannot_be_meant_cannot_be_made(wrong: dict[str, Any]) -> None:
+    fields: dict[str, Any] = {"family": 4, "hook": Hook.FORWARD, "queue": 1}
+    QueueRule(**fields)
+    with pytest.raises(ValueError, match="."):
+        QueueRule(**(fields | wrong))
+
+
+@pytest.mark.parametrize("name", ["eth0\n-j ACCEPT", "", "a" * 16, 'e"', "a b", ".."])
+def test_an_interface_name_cannot_carry_more_than_a_name(name: str) -> None:
+    with pytest.raises(BadName):
+        QueueRule(family=4, hook=Hook.FORWARD, queue=1, in_interface=name)
+
+
+def test_a_mark_has_no_bits_outside_of_its_mask() -> None:
+    assert str(Mark(0x10, 0xF0)) == "0x10/0xf0"
+    with pytest.raises(ValueError, match="outside"):
+        Mark(0x11, 0xF0)
+    with pytest.raises(ValueError, match="outside"):
+        Mark(1 << 32, 1 << 32)
+
+
+@pytest.mark.parametrize("hook", list(Hook))
+def test_chain_names_are_ours_and_fit_the_kernel(hook: Hook) -> None:
+    name = chain_of("abcdefgh", hook)
+    assert name.startswith("WFPLAB-")
+    assert len(name) <= 28
+    for tag in ("", "abcdefghi", "A", "a-b", "a\n"):
+        with pytest.raises(ValueError, match="tag"):
+            chain_of(tag, hook)
