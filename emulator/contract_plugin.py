@@ -84,9 +84,7 @@ class _Collector:
             self.whole_files = {self._file(item) for item in items if item.path.resolve() not in partial}
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_makereport(
-        self, item: pytest.Item
-    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Attach what is known of the test to its reports, which go from a worker to the controller."""
         report = yield
         if _NAMED in item.stash:
@@ -102,7 +100,7 @@ class _Collector:
     def _complaint(self, item: pytest.Item) -> str | None:
         for marker in item.iter_markers("rule"):
             if not marker.args or marker.kwargs:
-                return "its rule marker names no rule: write @pytest.mark.rule('GE-1')"
+                return "its rule marker must name rules and nothing else, as @pytest.mark.rule('GE-1')"
             if self._known is None:
                 self._known = frozenset(rule.id for rule in load_contract().rules)
             unknown = [id for id in marker.args if not isinstance(id, str) or id not in self._known]
