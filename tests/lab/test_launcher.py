@@ -169,17 +169,18 @@ def test_what_failed_is_taken_up_again(checkout: Checkout) -> None:
     assert [line.split()[0] for line in checkout.installed] == ["venv", "pip", "pip"]
 
 
-def test_a_killed_installation_is_taken_up_again(checkout: Checkout) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_installation_is_taken_up_again(checkout: Checkout, number: signal.Signals) -> None:
     hang = checkout.environment["HANG"]
     os.mkfifo(hang)
+    command = [str(checkout.folder / "wfplab"), "contract"]
     process = subprocess.Popen(
-        [checkout.folder / "wfplab", "contract"], env=checkout.environment, stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )  # fmt: skip
+        command, env=checkout.environment, stderr=subprocess.DEVNULL, start_new_session=True
+    )
     with open(hang) as reached:
         assert reached.read() == "here\n"
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    os.killpg(process.pid, number)
+    assert process.wait() == -number  # which a shell shows as 128 + number
     os.unlink(hang)
     assert checkout.start("contract").stdout == "<contract>"
 
