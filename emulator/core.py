@@ -52,6 +52,8 @@ class Core:
         self.dispatch_threads: set[int] = set()
         """Identities of the threads that run classify and completion functions."""
         self.callback_errors: list[tuple[str, BaseException]] = []
+        self.lab_errors: list[tuple[str, BaseException]] = []
+        """What Linux refused while an accepted injection was performed: never the callout's fault."""
         self.handles: list[InjectionHandle] = []
         self._numbers = 0
         self._guard = threading.Lock()
@@ -103,6 +105,10 @@ class Core:
         """Record that a driver's function raised: told as a violation, and kept with its traceback."""
         self.callback_errors.append((where, error))
         self.violate("GE-9", where, f"it raised {type(error).__name__}: {error}", handle=handle)
+
+    def lab_failed(self, where: str, error: BaseException) -> None:
+        """Record that Linux refused what the emulator needed: told apart from misuse by the callout."""
+        self.lab_errors.append((where, error))
 
     def leaks(self) -> list[str]:
         """Everything drivers still hold, in words; empty when all was given back.  Source: HC-15, OR-3."""

@@ -32,13 +32,28 @@ class Indication:
     valid until classify returns, unless it was referenced.  Source: CO-10..CO-14, LA, MD.
     """
 
-    __slots__ = (
-        "core", "layer", "inbound", "net_buffer_list", "memory", "ip_start", "ip_end",
-        "interface", "source_interface", "destination_interface", "interfaces",
-        "condition_flags", "flow", "endpoint", "path_mtu", "metadata_bits", "discard",
-        "action", "rights", "out_flags", "filter", "flow_context", "blocked_by", "ended",
-        "_view", "_metadata", "_values", "fragment", "stream",
-    )  # fmt: skip
+    # What most indications have, on the class: setting it on each would cost more than the rest.
+    source_interface = 0
+    destination_interface = 0
+    condition_flags = 0
+    flow: Flow | None = None
+    endpoint: Any = None
+    path_mtu = 0
+    metadata_bits = 0
+    discard: tuple[int, int, int] | None = None
+    fragment: tuple[int, int, int] | None = None
+    stream: Any = None
+    action: int = _NONE
+    rights = 1
+    out_flags = 0
+    filter: Filter | None = None
+    flow_context: Any = 0
+    blocked_by = 0
+    ended = False
+    known_view: IpView | None = None
+    """The packet's headers when somebody has parsed them already."""
+    _metadata: Metadata | None = None
+    _values: tuple[Any, ...] | None = None
 
     def __init__(
         self,
@@ -54,33 +69,13 @@ class Indication:
     ) -> None:
         self.core = core
         self.layer = layer
-        self.inbound: bool = inbound
+        self.inbound = inbound
         self.net_buffer_list = net_buffer_list
         self.memory = memory
         self.ip_start = ip_start
         self.ip_end = ip_end
         self.interface = interface
-        self.source_interface = 0
-        self.destination_interface = 0
-        self.interfaces: InterfaceTable = interfaces
-        self.condition_flags: int = 0
-        self.flow: Flow | None = None
-        self.endpoint: Any = None
-        self.path_mtu = 0
-        self.metadata_bits = 0
-        self.discard: tuple[int, int, int] | None = None
-        self.fragment: tuple[int, int, int] | None = None
-        self.stream: Any = None
-        self.action = _NONE
-        self.rights = 1
-        self.out_flags = 0
-        self.filter: Filter | None = None
-        self.flow_context: Any = 0
-        self.blocked_by = 0
-        self.ended = False
-        self._view: IpView | None = None
-        self._metadata: Metadata | None = None
-        self._values: tuple[Any, ...] | None = None
+        self.interfaces = interfaces
 
     # -- what is shown ----------------------------------------------------------------------------------
 
@@ -92,9 +87,9 @@ class Indication:
     @property
     def view(self) -> IpView:
         """The packet's headers, parsed; the emulator's own view, also where the callout is shown no IP header."""
-        view = self._view
+        view = self.known_view
         if view is None:
-            view = self._view = IpView(self.memory, self.ip_start, self.ip_end)
+            view = self.known_view = IpView(self.memory, self.ip_start, self.ip_end)
         return view
 
     @property

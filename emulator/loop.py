@@ -1,0 +1,140 @@
+"""The one I/O thread of an emulated host: descriptors, timers, and work handed in from other threads."""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+
+class IoLoop:
+    """Calls back when descriptors become readable, when time has come, and for work from other threads.
+
+    Everything it calls runs on its own thread.  An exception that leaves a callback stops the loop and is
+    kept in `failure`; `close` then raises it, so that a fault of ours is never swallowed.
+    """
+
+    def __init__(self, name: str, *, after: Callable[[], None]) -> None:
+        """`after` runs once after every round of callbacks: the place to flush what they gathered."""
+        self._after = after
+        self._epoll = select.epoll()
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._epoll.register(self._wake, select.EPOLLIN)
+        self._callbacks: dict[int, Callable[[], None]] = {}
+        self._inbox: deque[Callable[[], None]] = deque()
+        self._timers: list[tuple[float, float, Callable[[], None]]] = []
+        self._running = True
+        self.failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name=f"wfplab-{name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to call back."""
+        self._thread.start()
+
+    @property
+    def thread_id(self) -> int:
+        """Identity of the loop's thread; 0 before `start`."""
+        return self._thread.ident or 0
+
+    def add(self, descriptor: int, callback: Callable[[], None]) -> None:
+        """Call `callback` whenever `descriptor` is readable; the descriptor stays its owner's."""
+        self._callbacks[descriptor] = callback
+        self._epoll.register(descriptor, select.EPOLLIN)
+
+    def remove(self, descriptor: int) -> None:
+        """Stop watching a descriptor, before its owner closes it; one not watched is no fault."""
+        if self._callbacks.pop(descriptor, None) is not None:
+            self._epoll.unregister(descriptor)
+
+    def every(self, seconds: float, callback: Callable[[], None]) -> None:
+        """Call `callback` about every so many seconds."""
+        self._timers.append((time.monotonic() + seconds, seconds, callback))
+
+    def post(self, work: Callable[[], None]) -> None:
+        """Run `work` soon on the loop's thread; may be called from any thread."""
+        self._inbox.append(work)
+        self.wake()
+
+    def wake(self) -> None:
+        """Make the loop go round once more."""
+        os.eventfd_write(self._wake, 1)
+
+    def call(self, work: Callable[[], object], *, timeout: float = 30.0) -> None:
+        """Run `work` on the loop's thread and wait until it is done; on that thread, at once.
+
+        Raises what `work` raises, TimeoutError, and RuntimeError when the loop has stopped.
+        """
+        if threading.get_ident() == self._thread.ident:
+            work()
+            return
+        done = threading.Event()
+        raised: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                work()
+            except BaseException as error:
+                raised.append(error)
+            finally:
+                done.set()
+
+        if not self._thread.is_alive():
+            raise RuntimeError("the host's I/O loop has stopped") from self.failure
+        self.post(run)
+        deadline = time.monotonic() + timeout
+        while not done.wait(0.2):
+            if not self._thread.is_alive() and not done.is_set():
+                raise RuntimeError("the host's I/O loop has stopped") from self.failure
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the host's I/O loop did not answer in {timeout} s")
+        if raised:
+            raise raised[0]
+
+    def _run(self) -> None:
+        try:
+            while self._running:
+                self._round()
+        except BaseException as error:
+            self.failure = error
+
+    def _round(self) -> None:
+        wait = -1.0
+        if self._timers:
+            wait = max(0.0, min(when for when, _, _ in self._timers) - time.monotonic())
+        for descriptor, _ in self._epoll.poll(wait):
+            if descriptor == self._wake:
+                os.eventfd_read(self._wake)
+            else:
+                callback = self._callbacks.get(descriptor)
+                if callback is not None:
+                    callback()
+        inbox = self._inbox
+        while inbox:
+            inbox.popleft()()
+        if self._timers:
+            self._run_timers()
+        self._after()
+
+    def _run_timers(self) -> None:
+        now = time.monotonic()
+        for place, (when, period, callback) in enumerate(self._timers):
+            if when <= now:
+                self._timers[place] = (now + period, period, callback)
+                callback()
+
+    def close(self) -> None:
+        """Stop and join the thread and close our descriptors; raises what had stopped the loop early."""
+        self._running = False
+        if self._thread.is_alive():
+            self.wake()
+            self._thread.join()
+        if self._wake >= 0:
+            self._epoll.close()
+            os.close(self._wake)
+            self._wake = -1
+        if self.failure is not None:
+            failure, self.failure = self.failure, None
+            raise RuntimeError("the host's I/O loop stopped early") from failure

@@ -1,0 +1,384 @@
+"""One emulated host: its namespace, its I/O thread, its queue, its hooks, its injectors.
+
+A `Stack` performs what its `Core` accepts.  It knows Linux through `netns` and sockets, and WFP through the
+core; the paths between are in `emulator.paths`.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections import deque
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from emulator.callout import Callout, RegisteredCallout
+from emulator.core import Core
+from emulator.filters import UNIVERSAL, Condition, Filter, WeightRange
+from emulator.handle import InjectionHandle
+from emulator.injection import Injection
+from emulator.interfaces import Interface, InterfaceTable
+from emulator.ledger import EXEMPT_MAGIC, MAGIC, MAGIC_MASK
+from emulator.loop import IoLoop
+from emulator.ntstatus import NtStatus, nt_success
+from emulator.paths.books import Books
+from emulator.paths.injector import Injector
+from emulator.paths.network import NetworkInjector
+from emulator.paths.packets import PacketPath
+from emulator.paths.plans import INPUT, POSTROUTING, PREROUTING, hooks_for
+from emulator.paths.queue import HookNumber, QueueBackend, QueueLimits, open_queue
+from emulator.wfptypes import Action, FilterFlag, WindowsVersion
+from netns.errors import Closed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from netns.namespace import Namespace
+    from netns.rules import InstalledRules
+
+QUEUE_NUMBER = 1
+"""The netfilter queue of a host: numbers are per namespace, so one is enough."""
+ROTATE_SECONDS = 5.0
+VANISH_SECONDS = 5.0
+"""How long a sent packet may take to come by the hook that has to see it, before it counts as vanished."""
+_RTM_GROUPS = 0x1 | 0x10 | 0x100
+"""Link, IPv4 address and IPv6 address changes."""
+
+
+class Stack:
+    """The emulated Windows stack of one namespace.
+
+    Make it, `start` it, register callouts, add filters, create handles; `close` it.  The namespace stays its
+    owner's.  Source: ER-1, GE-10..GE-13.
+    """
+
+    def __init__(
+        self,
+        namespace: Namespace,
+        *,
+        profile: WindowsVersion = WindowsVersion.WINDOWS_8,
+        header_flags: bool = False,
+        stacks: bool = False,
+        backend: QueueBackend = QueueBackend.NETLINK,
+        limits: QueueLimits | None = None,
+    ) -> None:
+        """Nothing is done to the namespace before `start`; `stacks` records where every list was made."""
+        self.namespace = namespace
+        self.core = Core(self._submit, profile=profile, header_flags=header_flags, stacks=stacks)
+        self.core.readiness = self._not_ready_because
+        self.core.engine.on_change = self._filters_changed
+        self.books = Books()
+        self.packets = PacketPath(self.core, self.books, self._packet_done)
+        self.packets.after_packet = self._perform_outbox
+        self.sockets = NetworkInjector(namespace)
+        self.injector = Injector(self.packets, self.sockets, self._packet_done)
+        self.injector.waiting = self._wait_for
+        self.injector.need_exact = self._need_exact
+        self.loop = IoLoop(namespace.name, after=self._after_round)
+        self.packets.on_thread = self.loop.post
+        self._backend = backend
+        self._limits = limits
+        self._rules: InstalledRules | None = None
+        self._marked_only: set[tuple[int, int]] = set()
+        self._outbox: deque[Injection] = deque()
+        self._waiting: dict[Injection, float] = {}
+        self._idle: list[threading.Event] = []
+        self._started = False
+        self._closed = False
+        self._owned = ExitStack()
+
+    # -- life -------------------------------------------------------------------------------------------
+
+    def start(self) -> Stack:
+        """Open the queue and begin to serve; raises LabError when Linux refuses.  Returns the stack."""
+        if self._closed:
+            raise Closed(f"the stack of {self.namespace.name}")
+        if self._started:
+            return self
+        self.packets.queue = self.namespace.open_in(lambda: open_queue((QUEUE_NUMBER,), self._limits, self._backend))
+        self._watch_interfaces()
+        self._read_interfaces()
+        self.loop.add(self.packets.queue.fileno(), self.packets.drain)
+        self.loop.every(ROTATE_SECONDS, self.core.ledger.rotate)
+        self.loop.every(1.0, self._find_vanished)
+        self.loop.start()
+        self.packets.thread_id = self.loop.thread_id
+        self.core.dispatch_threads.add(self.loop.thread_id)
+        self._started = True
+        self._filters_changed()
+        return self
+
+    def close(self) -> None:
+        """Stop serving: rules first, then what is held, then queue and sockets.  Closing twice is allowed.
+
+        Accepted injections are completed; packets still held are dropped and counted.  Raises what had
+        stopped the I/O thread early.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        with ExitStack() as last_first:
+            last_first.callback(self.sockets.close)
+            last_first.callback(self._owned.close)
+            if self._started:
+                last_first.callback(self._close_queue)
+                last_first.callback(self.loop.close)
+                last_first.callback(self._wind_up)
+                if self._rules is not None:
+                    last_first.callback(self._rules.close)
+
+    def _wind_up(self) -> None:
+        self.loop.call(self._finish_all)
+
+    def _finish_all(self) -> None:
+        queue = self.packets.queue
+        assert queue is not None
+        while True:
+            before = self.books.hooks[0].offered, sum(book.offered for book in self.books.hooks.values())
+            self.packets.drain()
+            if before[1] == sum(book.offered for book in self.books.hooks.values()):
+                break
+        self._perform_outbox()
+        for injection in list(self._waiting):
+            self._vanished(injection)
+        self.packets.abandon()
+        queue.flush()
+
+    def _close_queue(self) -> None:
+        queue = self.packets.queue
+        assert queue is not None
+        queue.close()
+        counts = queue.counts()
+        self.books.lost = {
+            "queue overflow": counts.queue_overflowed,
+            "socket overflow": counts.socket_overflowed,
+            "verdict refused": counts.refused,
+            "malformed message": counts.malformed,
+            "never read": counts.unread,
+        }
+
+    def __enter__(self) -> Stack:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- the driver's side ------------------------------------------------------------------------------
+
+    def create_handle(self, family: int, flags: int = 0) -> InjectionHandle:
+        """A new injection handle; see `emulator.handle.create_handle`."""
+        return self.core.create_handle(family, flags)
+
+    def register(self, callout: Callout, *, key: UUID | None = None) -> RegisteredCallout:
+        """Register a callout; raises as `CalloutRegistry.register`."""
+        return self.core.engine.callouts.register_object(callout, key=key)
+
+    def unregister(self, callout: RegisteredCallout) -> None:
+        """Unregister a callout; raises as `CalloutRegistry.unregister`."""
+        self.core.engine.callouts.unregister(callout.callout_id)
+
+    def add_filter(
+        self,
+        layer: int,
+        callout: RegisteredCallout | None = None,
+        *,
+        action: Action = Action.CALLOUT_TERMINATING,
+        conditions: Iterable[Condition] = (),
+        sublayer: UUID = UNIVERSAL.key,
+        weight: int | WeightRange | None = None,
+        flags: FilterFlag = FilterFlag(0),  # noqa: B008  an immutable value
+        context: Any = 0,
+        name: str = "",
+    ) -> Filter:
+        """Add a filter at a layer; on return the layer is shown.  Raises as `FilterEngine.add_filter`, LabError."""
+        return self.core.engine.add_filter(
+            Filter(
+                layer, action, tuple(conditions), callout.key if callout is not None else None, sublayer,
+                weight, flags, context, name=name,
+            )
+        )  # fmt: skip
+
+    def delete_filter(self, item: Filter) -> None:
+        """Delete a filter; raises as `FilterEngine.delete_filter`, LabError."""
+        self.core.engine.delete_filter(item.filter_id)
+
+    # -- readiness and interfaces -----------------------------------------------------------------------
+
+    def _not_ready_because(self) -> str | None:
+        if not self._started:
+            return f"the stack of {self.namespace.name} was not started: no hooks"
+        links = [link for link in self.namespace.links() if link.name != "lo"]
+        if links and not any(link.up for link in links):
+            return f"every link of {self.namespace.name} is down"
+        return None
+
+    def _watch_interfaces(self) -> None:
+        def open_socket() -> socket.socket:
+            made = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
+            made.bind((0, _RTM_GROUPS))
+            return made
+
+        watcher = self.namespace.open_in(open_socket)
+        self._owned.callback(watcher.close)
+
+        def changed() -> None:
+            try:
+                while watcher.recv(65536):
+                    pass
+            except OSError:  # nothing more, or more than fitted: either way the table is read anew
+                pass
+            self._read_interfaces()
+
+        self.loop.add(watcher.fileno(), changed)
+
+    def _read_interfaces(self) -> None:
+        def dump(ipr: Any) -> tuple[list[Any], list[Any]]:
+            return list(ipr.get_links()), list(ipr.get_addr())
+
+        links, addresses = self.namespace.netlink(dump)
+        self.packets.interfaces = InterfaceTable(tuple(_interface(link, addresses) for link in links))
+
+    @property
+    def interfaces(self) -> InterfaceTable:
+        """The host's interfaces as they were last read."""
+        return self.packets.interfaces
+
+    # -- hooks ------------------------------------------------------------------------------------------
+
+    def _filters_changed(self) -> None:
+        """Watch the hooks that the layers with filters need, no others."""
+        self.packets.replan()
+        if not self._started or self._closed:
+            return
+        wanted = hooks_for(self.core.engine.layers())
+        marked = {(INPUT, version) for hook, version in wanted if hook == PREROUTING} - wanted
+        marked |= {item for item in self._marked_only if item[0] == POSTROUTING} - wanted
+        if wanted | marked == self.packets.hooks and marked == self._marked_only:
+            return
+        self.packets.hooks |= wanted | marked
+        self._install(wanted, marked)
+        self.packets.hooks = wanted | marked
+        self._marked_only = marked
+
+    def _install(self, wanted: set[tuple[int, int]], marked: set[tuple[int, int]]) -> None:
+        from netns.rules import InstalledRules
+        from netns.ruletext import Hook, Mark, QueueRule
+
+        exempt = Mark(EXEMPT_MAGIC << 24, MAGIC_MASK)
+        rules = [
+            QueueRule(
+                family=4 if version == 4 else 6,
+                hook=Hook[HookNumber(hook).name],
+                queue=QUEUE_NUMBER,
+                exempt=exempt,
+                marked=Mark(MAGIC << 24, MAGIC_MASK) if (hook, version) in marked else None,
+            )
+            for hook, version in sorted(wanted | marked)
+        ]
+        if self._rules is None:
+            self._rules = InstalledRules(self.namespace, rules)
+        else:
+            self._rules.replace(rules)
+
+    def _need_exact(self, version: int) -> None:
+        """Have marked packets pass the last hook, where their octets are put back as they were given (NS-19)."""
+        if (POSTROUTING, version) not in self.packets.hooks:
+            self._marked_only = self._marked_only | {(POSTROUTING, version)}
+            wanted = self.packets.hooks - self._marked_only
+            self._install(wanted, self._marked_only)
+            self.packets.hooks = wanted | self._marked_only
+
+    # -- injections -------------------------------------------------------------------------------------
+
+    def _submit(self, injection: Injection) -> None:
+        self._outbox.append(injection)
+        if threading.get_ident() != self.loop.thread_id:
+            self.loop.wake()
+
+    def _perform_outbox(self) -> None:
+        outbox, perform, book = self._outbox, self.injector.perform, self.books.injections
+        while outbox:
+            injection = outbox.popleft()
+            book.accepted += 1
+            perform(injection)
+
+    def _after_round(self) -> None:
+        if self._outbox:
+            self._perform_outbox()
+        queue = self.packets.queue
+        assert queue is not None
+        queue.flush()
+        if self._idle and not (self._waiting or self.packets.held):
+            for waiter in self._idle:
+                waiter.set()
+            self._idle.clear()
+
+    def _wait_for(self, injection: Injection) -> None:
+        self._waiting[injection] = time.monotonic() + VANISH_SECONDS
+
+    def _packet_done(self, injection: Injection, status: NtStatus) -> None:
+        """One packet of an injection is through or stopped; the last one completes the list.
+
+        The first failing status counts for the whole list.  Source: CF-5, NS-17, OR-7.
+        """
+        injection.packets_left -= 1
+        if nt_success(injection.status) and not nt_success(status):
+            injection.status = status
+        if injection.packets_left > 0:
+            return
+        self._waiting.pop(injection, None)
+        book = self.books.injections
+        book.completed += 1
+        if not nt_success(injection.status):
+            book.failed += 1
+        injection.handle.complete(injection, injection.status)
+
+    def _find_vanished(self) -> None:
+        if self._waiting:
+            now = time.monotonic()
+            for injection, deadline in list(self._waiting.items()):
+                if deadline <= now:
+                    self._vanished(injection)
+
+    def _vanished(self, injection: Injection) -> None:
+        """A sent packet did not come by where it had to: the kernel dropped it on the way."""
+        if injection not in self._waiting:
+            return
+        self.books.injections.vanished += 1
+        injection.packets_left = 1
+        self._packet_done(injection, NtStatus.DATA_NOT_ACCEPTED)
+
+    # -- what to say at the end -------------------------------------------------------------------------
+
+    def settle(self, *, timeout: float = 10.0) -> None:
+        """Wait until every accepted injection is completed and nothing is held; TimeoutError otherwise."""
+        quiet = threading.Event()
+        self.loop.post(lambda: self._idle.append(quiet))
+        if not quiet.wait(timeout):
+            raise TimeoutError(f"{self.namespace.name}: injections or held packets are still pending")
+
+
+def _interface(link: Any, addresses: list[Any]) -> Interface:
+    index = link["index"]
+    mine = [item for item in addresses if item["index"] == index]
+    local = {_octets(item.get("local") or item.get("address")) for item in mine}
+    broadcast = {_octets(item.get("broadcast")) for item in mine if item.get("broadcast")}
+    mac = link.get("address") or ""
+    return Interface(
+        index=index,
+        name=link.get("ifname"),
+        loopback=bool(link["flags"] & 0x8),
+        mac=bytes.fromhex(mac.replace(":", "")),
+        mtu=link.get("mtu"),
+        addresses=frozenset(local),
+        broadcasts=frozenset(broadcast),
+    )
+
+
+def _octets(address: str) -> bytes:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return socket.inet_pton(family, address)
+
+
