@@ -24,12 +24,16 @@ class Tree:
         self.pytester = pytester
         # What is not under test costs a second per run: other plugins, and collecting garbage five times.
         monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-        pytester.makeconftest('pytest_plugins = ["emulator.contract_plugin"]')
+        self.configure("")
         pytester.makeini("[pytest]\npythonpath = .\naddopts = --strict-markers -p no:unraisableexception\n")
 
     def write(self, **files: str) -> None:
         """Write `name`.py for each keyword; pytest and `rule` are at hand in it."""
         self.pytester.makepyfile(**{name: HEAD + text for name, text in files.items()})
+
+    def configure(self, text: str) -> None:
+        """Make `text` the conftest, which also loads the plugin."""
+        self.pytester.makeconftest(f'pytest_plugins = ["emulator.contract_plugin"]\n{text}')
 
     def run(self, *arguments: str) -> pytest.RunResult:
         """Run pytest in this process."""
@@ -194,9 +198,7 @@ class TestSeveralRuns:
     def test_a_run_of_some_keeps_the_others(self, tree: Tree) -> None:
         tree.write(test_a=self.TWO, test_b='@rule("GE-3")\ndef test_three(): pass')
         tree.run()
-        tree.pytester.makeconftest(
-            'pytest_plugins = ["emulator.contract_plugin"]\ndef pytest_runtest_setup(item): raise RuntimeError'
-        )
+        tree.configure("def pytest_runtest_setup(item): raise RuntimeError")
         tree.run("-k", "one")
         assert tree.outcomes() == {
             "test_a.py::test_one": "failed",
@@ -210,11 +212,7 @@ class TestSeveralRuns:
     def test_what_was_skipped_last_no_longer_covers(self, tree: Tree) -> None:
         tree.write(test_a=self.TWO)
         tree.run()
-        tree.pytester.makeconftest(
-            'pytest_plugins = ["emulator.contract_plugin"]\n'
-            "import pytest\n"
-            "def pytest_runtest_setup(item): pytest.skip()"
-        )
+        tree.configure("import pytest\ndef pytest_runtest_setup(item): pytest.skip()")
         tree.run()
         assert tree.statuses("GE-1", "GE-2") == [Status.UNCOVERED] * 2
 
@@ -303,17 +301,8 @@ def test_three(): pass
         assert list(tree.outcomes().values()) == ["passed", "unfinished", two]
 
     def test_a_test_whose_teardown_did_not_end_is_unfinished(self, tree: Tree) -> None:
-        tree.write(
-            test_a="""
-@pytest.fixture
-def stopping():
-    yield
-    raise KeyboardInterrupt
-
-@rule("GE-1")
-def test_one(stopping): pass
-"""
-        )
+        stopping = "@pytest.fixture\ndef stopping():\n yield\n raise KeyboardInterrupt\n"
+        tree.write(test_a=stopping + '@rule("GE-1")\ndef test_one(stopping): pass')
         tree.pytester.runpytest_subprocess()
         assert tree.outcomes() == {"test_a.py::test_one": "unfinished"}
 
@@ -357,18 +346,8 @@ class TestUnderXdist:
         }
 
     def test_a_setup_that_kills_the_only_worker_failed(self, tree: Tree) -> None:
-        tree.write(
-            test_a="""
-import os, pathlib
-
-@pytest.fixture
-def stopping():
-    if pathlib.Path("stop").exists(): os._exit(1)
-
-@rule("GE-1")
-def test_one(stopping): pass
-"""
-        )
+        stopping = '@pytest.fixture\ndef stopping():\n if pathlib.Path("stop").exists(): os._exit(1)\n'
+        tree.write(test_a=f'import os, pathlib\n{stopping}@rule("GE-1")\ndef test_one(stopping): pass')
         tree.run()
         Path("stop").touch()
         tree.pytester.runpytest_subprocess(*XDIST, "-n1", "--max-worker-restart=0")
@@ -384,10 +363,9 @@ def test_one(stopping): pass
     def test_a_killed_run_leaves_no_old_pass(self, tree: Tree) -> None:
         tree.write(test_a=TestRunsThatStopEarly.THREE.format(stop="pass"))
         tree.run()
-        tree.pytester.makeconftest(
+        tree.configure(
             """
 import os
-pytest_plugins = ["emulator.contract_plugin"]
 controlling = False
 
 def pytest_configure(config):
