@@ -1,0 +1,88 @@
+"""What the kernel itself counts of the netfilter queues of one namespace."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from emulator.paths.queue import QueueCounts
+from netns.errors import MissingFeature, refused
+
+TABLE = "/proc/thread-self/net/netfilter/nfnetlink_queue"
+FIELDS = 9
+READ_OCTETS = 1 << 16
+
+
+class KernelQueue(NamedTuple):
+    """One line of the kernel's table. Source: seq_show in the kernel's nfnetlink_queue.c."""
+
+    number: int
+    port: int
+    """The netlink port of whoever bound it."""
+    waiting: int
+    """Packets enqueued and without a verdict, received or not."""
+    copy_mode: int
+    copy_octets: int
+    queue_dropped: int
+    """Packets dropped because the queue was full."""
+    socket_dropped: int
+    """Packets dropped because the receive buffer was full."""
+    last_id: int
+
+
+def parsed(text: bytes) -> dict[int, KernelQueue]:
+    """The table by queue number. Raises ValueError for a line of another shape."""
+    found = {}
+    for line in text.splitlines():
+        fields = line.split()
+        if len(fields) != FIELDS:
+            raise ValueError(f"{line!r} is no line of the kernel's queue table")
+        queue = KernelQueue(*map(int, fields[:-1]))
+        found[queue.number] = queue
+    return found
+
+
+class QueueTable:
+    """The table of the namespace in which this was made; readable from any thread."""
+
+    def __init__(self) -> None:
+        """Open it, on a thread inside the namespace. Raises MissingFeature, NotPermitted, KernelRefused."""
+        try:
+            self._fd = os.open(TABLE, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            raise MissingFeature("nfnetlink_queue", needed_by=("transport", "forward"), detail=TABLE) from error
+        except OSError as error:
+            raise refused(f"opening {TABLE}", error) from error
+
+    def read(self) -> dict[int, KernelQueue]:
+        """The queues as they stand, by number. Raises KernelRefused."""
+        text = b""
+        try:
+            while piece := os.pread(self._fd, READ_OCTETS, len(text)):
+                text += piece
+        except OSError as error:
+            raise refused(f"reading {TABLE}", error) from error
+        return parsed(text)
+
+    def close(self) -> None:
+        """Close it, once."""
+        os.close(self._fd)
+
+
+def books(
+    lines: Sequence[KernelQueue], *, received: int, settled: int, sent: int, tally: Mapping[str, int]
+) -> QueueCounts:
+    """The books of a queue object: the kernel's `lines` of it, and what it counted itself.
+
+    `sent` are the verdicts the kernel has been given; `tally` has the other fields of QueueCounts by name.
+    """
+    return QueueCounts(
+        received=received,
+        settled=settled,
+        queue_overflowed=sum(line.queue_dropped for line in lines),
+        socket_overflowed=sum(line.socket_dropped for line in lines),
+        # When a device goes away, the kernel drops what waits for it: then there are fewer than we hold.
+        unread=max(sum(line.waiting for line in lines) - (received - sent), 0),
+        **tally,
+    )
