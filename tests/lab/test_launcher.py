@@ -111,6 +111,9 @@ def checkout() -> Iterator[Checkout]:
             (stand_ins / program).chmod(0o755)
         state = {key.upper(): str(outside / key) for key in ("log", "hang", "broken")}
         path = f"{stand_ins}:/usr/bin:/bin"
+        state["TMPDIR"] = str(outside / "temporary")
+        os.mkdir(state["TMPDIR"], 0o777)
+        os.chmod(state["TMPDIR"], 0o1777)
         yield Checkout(folder, {**state, "PATH": path, "WFPLAB_PYTHON": str(stand_ins / "stand-in")})
 
 
