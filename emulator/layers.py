@@ -91,7 +91,7 @@ def _describe(layer: Layer) -> LayerInfo:
         version=version,
         discard=discard,
         base=base,
-        discard_layer=None if discard else Layer.__members__.get(f"{name}_DISCARD"),
+        discard_layer=Layer.__members__.get(f"{name}_DISCARD"),
         direction=row.direction,
         fields=fields,
         field_indexes=MappingProxyType({field: index for index, field in enumerate(fields)}),

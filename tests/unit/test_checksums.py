@@ -211,6 +211,12 @@ def test_a_udp_length_below_the_payload_limits_what_is_summed() -> None:
     assert transport_checksum_ok(longer) is True
 
 
+def test_a_routing_header_without_addresses_routes_nowhere() -> None:
+    udp = bytes(IPv6(**SIX) / UDP_() / b"data")[40:]
+    empty = bytes((17, 0, 0, 1)) + bytes(4)  # next header, length, type, segments left
+    assert transport_checksum_ok(IpView(bytes(IPv6(**SIX, nh=43) / (empty + udp)))) is True
+
+
 def test_ipv6_has_no_header_checksum() -> None:
     view = IpView(bytes(PACKETS["IPv6 UDP"]))
     assert ipv4_header_checksum(view) == 0

@@ -22,7 +22,7 @@ from scapy.layers.inet6 import (
 from emulator.checksums import ipv4_header_checksum_ok
 from emulator.errors import InvalidParameter
 from emulator.fragments import CannotFragment, fragment, reassemble
-from emulator.octets import IpView, flaw, fragment_header_offset
+from emulator.octets import IpView, extension_headers, flaw, fragment_header_offset
 
 FOUR = {"src": "10.0.0.1", "dst": "10.0.0.2"}
 SIX = {"src": "2001:db8::1", "dst": "2001:db8::2"}
@@ -112,6 +112,18 @@ def test_later_fragments_carry_copied_options_only() -> None:
     assert second[20 : IpView(second).header_size] == bytes((131, 7, 4, 10, 9, 9, 9, 0))
 
 
+@pytest.mark.parametrize("options", [b"\x83\x09abcd\x00\x00", b"\x83\x01abcdef", b"\x01\x01\x01\x83"])
+def test_options_that_cannot_be_read_are_not_carried(options: bytes) -> None:
+    packet = bytearray(bytes(IP(**FOUR, options=[IPOption_NOP()] * len(options)) / UDP_() / DATA))
+    packet[20 : 20 + len(options)] = options
+    assert IpView(fragment(packet, 576)[1]).header_size == 20
+
+
+def test_every_ipv6_fragment_repeats_what_routers_look_at() -> None:
+    for piece in fragment(octets_of("IPv6 routed"), 900):
+        assert [header for header, _ in extension_headers(IpView(piece))][:3] == [60, 43, 44]
+
+
 def test_a_fragment_is_cut_again_and_still_belongs() -> None:
     packet = octets_of("IPv4")
     first, middle, last = fragment(packet, 900)
@@ -199,6 +211,16 @@ def test_a_datagram_too_large_for_its_length_field_is_refused() -> None:
     pieces = [bytes(IP(**FOUR, flags="MF", frag=at // 8) / bytes(8192)) for at in range(0, 65536, 8192)]
     pieces[-1] = bytes(IP(**FOUR, frag=57344 // 8) / bytes(8190))
     with pytest.raises(InvalidParameter, match="would have 65554 octets"):
+        reassemble(pieces)
+
+
+def test_an_ipv6_payload_too_large_for_its_length_field_is_refused() -> None:
+    parts = [(at // 8, 1, 8192) for at in range(0, 57344, 8192)]
+    pieces = [
+        bytes(IPv6(**SIX) / IPv6ExtHdrFragment(offset=offset, m=more) / bytes(size))
+        for offset, more, size in (*parts, (7168, 1, 8184), (8191, 0, 8))
+    ]
+    with pytest.raises(InvalidParameter, match="would have 65576 octets"):
         reassemble(pieces)
 
 

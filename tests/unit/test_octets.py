@@ -166,6 +166,12 @@ def test_a_later_fragment_ends_the_walk_whatever_it_seems_to_carry() -> None:
     assert view.transport_offset == 48
 
 
+def test_an_extension_header_longer_than_the_packet_ends_the_walk() -> None:
+    view = IpView(bytes(IPv6(**SIX, nh=60) / (bytes((UDP, 2)) + bytes(14))))
+    assert view.protocol == 60
+    assert view.transport_offset == 40
+
+
 def test_the_walk_stops_at_encryption(family: AddressFamily) -> None:
     view = IpView(bytes(ip(family) / ESP_(spi=1, seq=1, data=DATA)))
     assert view.protocol == ESP
@@ -236,6 +242,7 @@ def test_a_good_packet_has_no_flaw(family: AddressFamily) -> None:
     assert flaw(packet) is flaw(packet, family.version) is None
     assert flaw(b"xx" + packet, family.version, 2) is None
     assert flaw(packet, family.version, 0, 30) is not None
+    assert flaw(b"x" * 60 + packet[:-1], family.version, 60) is not None
 
 
 def test_a_buffer_that_ends_before_the_given_end_is_refused() -> None:
@@ -307,8 +314,7 @@ def test_any_octets_are_read_or_refused_and_nothing_else(octets: bytes, start: i
         return
     for name in READ:
         getattr(view, name)
-    assert start + 20 <= view.transport_offset <= view.payload_offset <= max(view.end, view.transport_offset)
-    assert view.end <= len(octets)
+    assert start + 20 <= view.transport_offset <= view.payload_offset <= view.end <= len(octets)
     assert all(view.start < at < view.transport_offset for _, at in extension_headers(view))
 
 

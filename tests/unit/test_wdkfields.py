@@ -30,7 +30,13 @@ def test_every_field_of_every_layer_is_found_under_its_listed_name() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["FWPS_FIELD_STREAM_V4_INTERFACE_INDEX", "FWPS_FIELD_NOWHERE_V4_FLAGS", "FWPS_LAYER_STREAM_V4", "missing"],
+    [
+        "FWPS_FIELD_STREAM_V4_INTERFACE_INDEX",
+        "FWPS_FIELD_INBOUND_IPPACKET_V4_DISCARD_FLAGS",
+        "FWPS_FIELD_NOWHERE_V4_FLAGS",
+        "FWPS_LAYER_STREAM_V4",
+        "missing",
+    ],
 )
 def test_a_name_the_header_lacks_is_an_error(name: str) -> None:
     with pytest.raises(AttributeError, match=name):
