@@ -15,6 +15,7 @@ from emulator.handle import InjectionHandle, create_handle
 from emulator.injection import FUNCTION_NAMES, TRANSPORT_SEND, Injection
 from emulator.ledger import Ledger
 from emulator.ownership import Ownership
+from emulator.tags import Tags
 from emulator.violations import Violation, ViolationLog
 from emulator.wfptypes import AddressFamily, InjectionType, WindowsVersion
 
@@ -40,6 +41,7 @@ class Core:
         self.violations = ViolationLog()
         self.ownership = Ownership(self.violations, stacks=stacks)
         self.ledger = Ledger()
+        self.tags = Tags(self)
         self.engine = FilterEngine(self)
         self.compartments = frozenset({0, 1})
         """The unspecified and the default compartment: one namespace is one compartment (NS-5)."""
@@ -117,6 +119,7 @@ class Core:
             rule = "NB-12" if item.references else "NB-9"
             held.append(f"{item!r} was never given back ({rule})" + (f", made at {stack[0]}" if stack else ""))
         held += self.engine.leaks()
+        held += self.tags.leaks()
         return held
 
     def check_inline_tcp(self, injection: Injection) -> None:

@@ -16,7 +16,7 @@ from uuid import UUID
 from emulator.callout import RegisteredCallout
 from emulator.callouts import CalloutRegistry
 from emulator.contexts import FlowContexts
-from emulator.errors import CalloutNotificationFailed, FilterNotFound, FwpAlreadyExists, SublayerNotFound
+from emulator.errors import CalloutNotificationFailed, FilterNotFound, FwpAlreadyExists, FwpInUse, SublayerNotFound
 from emulator.fields import reader
 from emulator.filters import INSPECTION, UNIVERSAL, Filter, SubLayer, choose_weight
 from emulator.layers import layer_info
@@ -89,18 +89,33 @@ class FilterEngine:
             self.sublayers[sublayer.key] = sublayer
         return sublayer
 
+    def delete_sublayer(self, key: UUID) -> SubLayer:
+        """Take a sublayer out; raises SublayerNotFound, FwpInUse (filters are in it, or it is built in)."""
+        with self._guard:
+            sublayer = self.sublayers.get(key)
+            if sublayer is None:
+                raise SublayerNotFound(f"there is no sublayer {key}", rule="FI-4")
+            if sublayer in (UNIVERSAL, INSPECTION) or any(item.sublayer == key for item in self.filters.values()):
+                raise FwpInUse(f"sublayer {sublayer.name or key} is built in or has filters", rule="FI-4")
+            del self.sublayers[key]
+        return sublayer
+
     def add_filter(self, item: Filter) -> Filter:
         """Put a filter in force for the indications that begin later.
 
         The callout it names is asked first and may refuse.  Raises SublayerNotFound, FwpInvalidParameter,
-        FwpTypeMismatch, CalloutNotificationFailed.  Source: FI-1..FI-7, CO-30.
+        FwpTypeMismatch, FwpAlreadyExists (key in use), CalloutNotificationFailed.
+        Source: FI-1..FI-7, CO-30.
         """
         with self._guard:
             if item.sublayer not in self.sublayers:
                 raise SublayerNotFound(f"{item!r}: no sublayer {item.sublayer}", rule="FI-4")
+            if any(other.key == item.key for other in self.filters.values()):
+                raise FwpAlreadyExists(f"{item!r}: there is a filter {item.key}", rule="FI-1")
             item.compile()
-            self._ids += 1
-            item.filter_id = self._ids
+            if not item.filter_id:  # one that was deleted and comes back keeps its number
+                self._ids += 1
+                item.filter_id = self._ids
             item.effective_weight = choose_weight(item.weight, len(item.conditions), item.filter_id)
             item.callout = self.callouts.by_key(item.callout_key)
             if item.callout is not None and item.callout.notify is not None:

@@ -25,6 +25,7 @@
     │   ├── FwpNotFound               FWP_NOT_FOUND
     │   ├── FwpAlreadyExists          FWP_ALREADY_EXISTS
     │   ├── FwpInUse                  FWP_IN_USE
+    │   ├── FwpNoTxnInProgress        FWP_NO_TXN_IN_PROGRESS
     │   ├── FwpTxnInProgress          FWP_TXN_IN_PROGRESS
     │   ├── FwpInvalidActionType      FWP_INVALID_ACTION_TYPE
     │   ├── FwpTypeMismatch           FWP_TYPE_MISMATCH
@@ -205,6 +206,12 @@ class FwpInUse(WfpError):
     """The object is referred to by others and cannot go."""
 
     status = NtStatus.FWP_IN_USE
+
+
+class FwpNoTxnInProgress(WfpError):
+    """The call is allowed only inside a transaction."""
+
+    status = NtStatus.FWP_NO_TXN_IN_PROGRESS
 
 
 class FwpTxnInProgress(WfpError):

@@ -159,10 +159,14 @@ class NetBuffer:
             self.first_mdl = self.first_mdl.next
 
     def structure(self) -> tuple[tuple[int, int, int], ...]:
-        """What the chain is made of, to compare: (identity of memory, offset, length) of each descriptor."""
+        """What the chain is made of, to compare: (identity of memory, offset, length) of each descriptor.
+
+        What a retreat put in front is left out: it was not a change of the driver's (NB-3, NB-20).
+        """
         if self.first_mdl is None:
             return ()
-        return tuple((id(mdl.memory), mdl.offset, mdl.length) for mdl in self.first_mdl.chain())
+        kept = (mdl for mdl in self.first_mdl.chain() if not mdl.from_retreat)
+        return tuple((id(mdl.memory), mdl.offset, mdl.length) for mdl in kept)
 
     def __len__(self) -> int:
         return self.data_length

@@ -205,6 +205,8 @@ class Ownership:
                 self._violation(
                     "NB-9", "FwpsFreeNetBufferList0", created, f"{created.child_count} clones of it still exist"
                 )
+            if created.kind == REASSEMBLED:
+                created.made_of()  # gives back what it was put together from (NB-24)
             self._forget(created)
 
     def _freeable(self, call: str, item: NetBufferList, kinds: tuple[int, ...], flags: int) -> bool:
