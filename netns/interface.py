@@ -138,7 +138,7 @@ class Interface:
         )
 
     def set_offloads(self, on: bool) -> None:
-        """Switch transmit checksum, scatter-gather, TSO, GSO and receive GRO on or off.
+        """Switch transmit checksum, scatter-gather, TSO and GSO on or off.
 
         Off means that every packet leaves with its checksum filled in and within the MTU.
         Raises KernelRefused, Closed.
