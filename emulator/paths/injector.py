@@ -103,6 +103,8 @@ class Injector:
         if function in (NETWORK_RECEIVE, TRANSPORT_RECEIVE):
             if injection.interface != arrival.in_device or injection.sub_interface != SUB_INTERFACE:
                 return False
+            if injection.interface == self.packets.loopback_index:
+                return False  # NR-9: what came by loopback is not received again
             if held.edited and not self._arrives_well(payload):
                 return False
             return function == NETWORK_RECEIVE or not held.edited or _destination(payload) == _destination(header)

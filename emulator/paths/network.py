@@ -20,6 +20,7 @@ _MARK = Struct("I").pack
 _PKTINFO4 = Struct("=I4s4s").pack
 _PKTINFO6 = Struct("=16sI").pack
 _SO_MARK = 36
+_IP_PKTINFO = 8
 _ETHERTYPE = {4: b"\x08\x00", 6: b"\x86\xdd"}
 _INJECTOR_MAC = bytes.fromhex("0a5747500001")
 """Locally administered: the sender of frames that never crossed a wire."""
@@ -49,7 +50,7 @@ class NetworkInjector:
             if raw is None:
                 raw = self._raw4 = self._open(socket.AF_INET)
             if interface:
-                control.append((socket.IPPROTO_IP, socket.IP_PKTINFO, _PKTINFO4(interface, b"", b"")))
+                control.append((socket.IPPROTO_IP, _IP_PKTINFO, _PKTINFO4(interface, b"", b"")))
             raw.sendmsg((octets,), control, 0, (self._text(bytes(octets[16:20])), 0))
             return
         raw = self._raw6
