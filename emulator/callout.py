@@ -52,7 +52,9 @@ class Callout:
 class RegisteredCallout:
     """A callout the engine knows: its key, id, functions, and how many classifies run."""
 
-    __slots__ = ("key", "callout_id", "flags", "classify", "notify", "flow_delete", "unregistering", "leaving", "running", "idle")
+    __slots__ = (
+        "key", "callout_id", "flags", "classify", "notify", "flow_delete", "unregistering", "leaving", "running", "idle",
+    )  # fmt: skip
 
     def __init__(
         self,

@@ -203,7 +203,7 @@ class FilterEngine:
     def _ask(self, item: Filter, seen: Indication, decision: int) -> int:
         """The decision after one matching filter, or 0 when it does not end its sublayer."""
         kind = int(item.action)
-        if kind == _BLOCK or kind == _PERMIT:
+        if kind in (_BLOCK, _PERMIT):
             return _plain(item, seen, decision)
         callout = item.callout
         if callout is None or callout.unregistering:

@@ -32,6 +32,9 @@ class Indication:
     valid until classify returns, unless it was referenced.  Source: CO-10..CO-14, LA, MD.
     """
 
+    inbound: bool
+    interfaces: InterfaceTable
+
     # What most indications have, on the class: setting it on each would cost more than the rest.
     source_interface = 0
     destination_interface = 0
