@@ -54,6 +54,7 @@ class RegisteredCallout:
 
     __slots__ = (
         "key", "callout_id", "flags", "classify", "notify", "flow_delete", "unregistering", "leaving", "running", "idle",
+        "conditional_on_flow",
     )  # fmt: skip
 
     def __init__(
@@ -69,6 +70,7 @@ class RegisteredCallout:
         self.key = key or uuid4()
         self.callout_id = callout_id
         self.flags = flags
+        self.conditional_on_flow = bool(flags & CalloutFlag.CONDITIONAL_ON_FLOW)
         self.classify = classify
         self.notify = notify
         self.flow_delete = flow_delete

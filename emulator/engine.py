@@ -19,9 +19,9 @@ from emulator.contexts import FlowContexts
 from emulator.errors import CalloutNotificationFailed, FilterNotFound, FwpAlreadyExists, FwpInUse, SublayerNotFound
 from emulator.fields import reader
 from emulator.filters import INSPECTION, UNIVERSAL, Filter, SubLayer, choose_weight
-from emulator.layers import layer_info
+from emulator.layers import Layer, layer_info
 from emulator.ntstatus import nt_success
-from emulator.wfptypes import Action, CalloutFlag, FilterFlag, NotifyType
+from emulator.wfptypes import Action, FilterFlag, NotifyType
 
 if TYPE_CHECKING:
     from emulator.core import Core
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _BLOCK, _PERMIT, _NONE = int(Action.BLOCK), int(Action.PERMIT), int(Action.NONE)
 _TERMINATING, _INSPECTION = int(Action.CALLOUT_TERMINATING), int(Action.CALLOUT_INSPECTION)
 _ABSORB = 1
-_CONDITIONAL_ON_FLOW = int(CalloutFlag.CONDITIONAL_ON_FLOW)
+_ABSORB_ALLOWED = tuple(layer_info(layer).absorb_allowed for layer in Layer)
 
 
 class SubLayerFilters:
@@ -202,7 +202,7 @@ class FilterEngine:
 
     def _ask(self, item: Filter, seen: Indication, decision: int) -> int:
         """The decision after one matching filter, or 0 when it does not end its sublayer."""
-        kind = int(item.action)
+        kind = item.kind
         if kind in (_BLOCK, _PERMIT):
             return _plain(item, seen, decision)
         callout = item.callout
@@ -210,12 +210,12 @@ class FilterEngine:
             return _unregistered(item, seen, decision)
         flow = seen.flow
         if flow is None:
-            if callout.flags & _CONDITIONAL_ON_FLOW:
+            if callout.conditional_on_flow:
                 return 0
             seen.flow_context = 0
         else:
             seen.flow_context = flow.contexts.get((seen.layer, callout.callout_id), 0)
-            if callout.flags & _CONDITIONAL_ON_FLOW and not seen.flow_context:
+            if callout.conditional_on_flow and not seen.flow_context:
                 return 0
             self.flows.enter(flow, callout.callout_id)
         before_rights, before_flags = seen.rights, seen.out_flags
@@ -240,7 +240,7 @@ class FilterEngine:
         self, item: Filter, seen: Indication, decision: int, entry: int, rights: int, flags: int
     ) -> int:
         """What a callout's answer counts for.  Source: CO-13, CO-14, CO-16."""
-        kind, action = int(item.action), seen.action
+        kind, action = item.kind, seen.action
         if kind == _INSPECTION:
             seen.rights, seen.out_flags = rights, flags
             return 0
@@ -267,7 +267,7 @@ class FilterEngine:
         return 0
 
     def _check_absorb(self, item: Filter, seen: Indication) -> None:
-        if seen.out_flags & _ABSORB and not layer_info(seen.layer).absorb_allowed:
+        if seen.out_flags & _ABSORB and not _ABSORB_ALLOWED[seen.layer]:
             self.core.violate("CO-17", f"classifyFn of {item.callout!r}", f"ABSORB does not count at {seen!r}")
             seen.out_flags &= ~_ABSORB
 

@@ -184,11 +184,14 @@ class Filter:
     """The UINT64 weight in force: the given one, or the engine's choice."""
     callout: RegisteredCallout | None = None
     clears_right: bool = False
+    kind: int = 0
+    """`action` as a plain number: it is compared for every packet."""
     groups: tuple[tuple[Predicate, ...], ...] = ()
     conditional: bool = False
 
     def compile(self) -> None:
         """Prepare the conditions; raises FwpInvalidParameter, FwpTypeMismatch."""
+        self.kind = int(self.action)
         self.clears_right = bool(self.flags & FilterFlag.CLEAR_ACTION_RIGHT)
         by_field: dict[str, list[Predicate]] = {}
         for condition in self.conditions:

@@ -145,7 +145,7 @@ class NetBuffer:
 
         Raises ValueError when that passes the end of the data.  Source: NB-13.
         """
-        if delta < 0 or delta > self.data_length:
+        if not 0 <= delta <= self.data_length:
             raise ValueError(f"cannot advance {delta} octets in {self.data_length} octets of data")
         self.data_offset += delta
         self.data_length -= delta
@@ -179,11 +179,18 @@ class NetBufferList:
     The rest belongs to the emulator; `protocol` is the IP protocol number of the packet, 0 when unknown.
     """
 
-    __slots__ = (
-        "memory", "base", "start", "end", "_first",
-        "next", "parent", "child_count", "references", "status", "history", "origin",
-        "kind", "state", "context", "made_of", "info", "protocol",
-    )  # fmt: skip
+    # What nearly every list has, on the class: setting it on each would cost more than the rest.
+    _first: NetBuffer | None = None
+    next: NetBufferList | None = None
+    parent: NetBufferList | None = None
+    child_count = 0
+    references = 0
+    status = NtStatus.SUCCESS
+    state = 0
+    context: bytearray | None = None
+    made_of: Any = None
+    info: ChecksumInfo | None = None
+    protocol = 0
 
     def __init__(
         self,
@@ -197,20 +204,9 @@ class NetBufferList:
         self.memory = memory
         self.base = self.start = start
         self.end = end
-        self._first: NetBuffer | None = None
-        self.next: NetBufferList | None = None
-        self.parent: NetBufferList | None = None
-        self.child_count = 0
-        self.references = 0
-        self.status = NtStatus.SUCCESS
+        self.kind = kind
         self.history = history
         self.origin = origin
-        self.kind = kind
-        self.state = DRIVER
-        self.context: bytearray | None = None
-        self.made_of: Any = None
-        self.info: ChecksumInfo | None = None
-        self.protocol = 0
 
     # -- the packet, without making a NetBuffer ---------------------------------------------------------
 
@@ -276,6 +272,8 @@ class NetBufferList:
         if self._first is None and 0 <= delta <= self.start - self.base:
             self.start -= delta
             return
+        if delta < 0 or backfill < 0:
+            raise ValueError("retreat takes sizes of 0 or more")
         for buffer in self.net_buffers():
             buffer.retreat(delta, backfill)
 
@@ -284,7 +282,9 @@ class NetBufferList:
 
         Raises ValueError, before any packet changed, when that passes an end.  Source: NB-13, NB-14.
         """
-        if self._first is None and 0 <= delta <= self.end - self.start:
+        if self._first is None:
+            if not 0 <= delta <= self.end - self.start:
+                raise ValueError(f"cannot advance {delta} octets in {self.end - self.start} octets of data")
             self.start += delta
             return
         buffers = list(self.net_buffers())
@@ -330,7 +330,7 @@ class NetBufferList:
         return [buffer.read(0, buffer.data_length) for buffer in self.net_buffers()]
 
     def structure(self) -> tuple[object, ...]:
-        """What the list is made of, to compare before and after: memory, extent, data start of each packet."""
+        """What the list is made of, to compare before and after: memory and extent of each descriptor (NB-3)."""
         if self._first is None:
             return (((id(self.memory), self.base, self.end - self.base),),)
         return tuple(buffer.structure() for buffer in self.net_buffers())
@@ -343,7 +343,6 @@ class NetBufferList:
             for buffer in self.net_buffers():
                 length = buffer.data_length
                 buffer.first_mdl, buffer.data_offset = Mdl(bytearray([POISON]) * length), 0
-        self.origin = None
 
     def __repr__(self) -> str:
         return f"<{KIND_NAMES[self.kind]} list, {self.data_length} octets, {STATE_NAMES[self.state]}>"
