@@ -68,7 +68,7 @@ class NetBuffer:
     Source: NB-13, NB-14, NB-17.
     """
 
-    __slots__ = ("first_mdl", "data_offset", "data_length", "next", "_origin")
+    __slots__ = ("first_mdl", "data_offset", "data_length", "next", "origin")
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class NetBuffer:
         self.data_offset = data_offset
         self.data_length = data_length
         self.next = next
-        self._origin = origin
+        self.origin = origin
 
     def spans(self, start: int, length: int) -> Iterator[memoryview]:
         """Writable views, in order, that together are `length` octets from `start` octets after data start.
@@ -118,8 +118,8 @@ class NetBuffer:
         for span in self.spans(start, len(octets)):
             span[:] = octets[done : done + len(span)]
             done += len(span)
-        if self._origin is not None:
-            self._origin.edited = True
+        if self.origin is not None:
+            self.origin.edited = True
 
     def retreat(self, delta: int, backfill: int = 0) -> None:
         """Move data start `delta` octets back: into unused space in front, or into new zeroed memory.

@@ -6,11 +6,11 @@ alive goes away, the packet's origin is told by `release`, and decides what beco
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from emulator.cloning import copied, shared
 from emulator.errors import FwpInvalidFlags, FwpNullPointer, InsufficientResources, InvalidParameter
 from emulator.netbuffer import (
     CLONE,
@@ -21,12 +21,13 @@ from emulator.netbuffer import (
     IN_FLIGHT,
     REASSEMBLED,
     RETIRED,
+    STACK,
     STREAM_CLONE,
     Mdl,
     NetBuffer,
     NetBufferList,
 )
-from emulator.violations import Violation, ViolationLog
+from emulator.violations import Violation, ViolationLog, call_stack
 
 ALIGNMENT = 16
 """MEMORY_ALLOCATION_ALIGNMENT on x64, octets (NB-7)."""
@@ -65,6 +66,7 @@ class Ownership:
         self.deny: Callable[[str], bool] | None = None
         self._live: dict[NetBufferList, Any] = {}
         self._referenced: dict[NetBufferList, int] = {}
+        self._ages: dict[NetBufferList, int] = {}
 
     # -- making -----------------------------------------------------------------------------------------
 
@@ -82,10 +84,7 @@ class Ownership:
             original.memory, original.start, original.end, CLONE, original.history, original.origin
         )
         if original._first is not None:
-            made.first_net_buffer = _shared(original._first)
-            made.made_of = made.structure()
-        else:
-            made.made_of = original.memory
+            made.first_net_buffer = shared(original._first)
         return self._adopt(made, original)
 
     def deep_clone(self, original: NetBufferList | None, flags: int = 0) -> NetBufferList:
@@ -95,10 +94,8 @@ class Ownership:
         """
         self._check_source("FwpsAllocateDeepCloneNetBufferList0", original, flags)
         assert original is not None
-        packets = original.packets()
-        made = _list_of(packets, DEEP_CLONE, original.history)
+        made = copied(original.packets(), DEEP_CLONE, original.history)
         made.context = bytearray()
-        made.made_of = made.structure()
         return self._adopt(made, original)
 
     def create(
@@ -155,10 +152,12 @@ class Ownership:
         """Count a clone that some other function made for the driver; freed with `free_clone`."""
         if parent is not None:
             return self._adopt(made, parent)
+        made.made_of = made.memory if made.flat else made.structure()
         self._live[made] = self._stack()
         return made
 
     def _adopt(self, made: NetBufferList, parent: NetBufferList) -> NetBufferList:
+        made.made_of = made.memory if made._first is None else made.structure()
         made.parent = parent
         made.protocol = parent.protocol
         parent.child_count += 1
@@ -215,7 +214,8 @@ class Ownership:
         if item.state == FREED:
             self._violation("NB-9", call, item, "it was freed before")
         elif item.kind not in kinds:
-            rule = "NB-8" if call == "FwpsFreeCloneNetBufferList0" else "NB-5"
+            clone = item.kind in CLONES or (item.kind == STACK and kinds is CLONES)
+            rule = "NB-5" if clone else "NB-8"
             self._violation(rule, call, item, "it was not made by the function that this one belongs to")
         elif item.state == IN_FLIGHT:
             self._violation("GE-3", call, item, "it is in flight and the stack's until its completion")
@@ -253,7 +253,7 @@ class Ownership:
 
     def dereference(self, original: NetBufferList, dispatch_level: bool = False) -> None:
         """Give one reference back; without a reference that is a violation.  Source: NB-12."""
-        if not original.references:
+        if original not in self._referenced:
             self._violation("NB-12", "FwpsDereferenceNetBufferList0", original, "it holds no reference")
             return
         original.references -= 1
@@ -284,13 +284,26 @@ class Ownership:
 
     def counters(self) -> Counters:
         """What drivers hold right now."""
-        clones = sum(1 for item in self._live if item.kind in CLONES)
-        return Counters(clones, len(self._live) - clones, sum(self._referenced.values()))
+        held = list(self._live)
+        clones = sum(1 for item in held if item.kind in CLONES)
+        return Counters(clones, len(held) - clones, sum(list(self._referenced.values())))
+
+    def grow_older(self, limit: int) -> None:
+        """Count one more tick for what drivers keep the stack from freeing; `limit` ticks are a violation, once.
+
+        How long a tick lasts is for whoever has a clock.  Lists in flight are the stack's and do not count.
+        Source: NB-10.
+        """
+        kept = [item for item in list(self._live) if item.kind in CLONES and item.state == DRIVER]
+        self._ages = {item: self._ages.get(item, 0) + 1 for item in (*kept, *list(self._referenced))}
+        for item in [item for item, age in self._ages.items() if age == limit]:
+            call = "FwpsAllocateCloneNetBufferList0" if item in self._live else "FwpsReferenceNetBufferList0"
+            self._violation("NB-10", call, item, "it is held for too long: copy what is needed and give it back")
 
     def leaks(self) -> list[tuple[NetBufferList, tuple[str, ...]]]:
         """Every list still held, with the stack of its making where that was recorded."""
-        held = [(item, tuple(stack or ())) for item, stack in self._live.items()]
-        return held + [(item, ()) for item in self._referenced if item not in self._live]
+        held = [(item, tuple(stack or ())) for item, stack in list(self._live.items())]
+        return held + [(item, ()) for item in list(self._referenced) if item not in self._live]
 
     def owns(self, item: NetBufferList) -> bool:
         """True when a driver made this list and has not freed it (GE-20)."""
@@ -301,11 +314,11 @@ class Ownership:
         return tuple(self._live.get(item) or ())
 
     def _stack(self) -> tuple[str, ...] | None:
-        return call_stack(3) if self.stacks else None
+        return call_stack() if self.stacks else None
 
     def _maybe_deny(self, call: str) -> None:
         if self.deny is not None and self.deny(call):
-            raise InsufficientResources(f"{call}: made to fail by fault injection", rule="ER")
+            raise InsufficientResources(f"{call}: made to fail by fault injection", rule="GE-2")
 
     def _check_source(self, call: str, original: NetBufferList | None, flags: int) -> None:
         if original is None:
@@ -324,7 +337,7 @@ class Ownership:
                 call,
                 f"{item!r}: {message}",
                 made_at=self.made_at(item),
-                noticed_at=call_stack(3) if self.stacks else (),
+                noticed_at=call_stack() if self.stacks else (),
             )
         )
 
@@ -336,12 +349,6 @@ class _RetiredMark:
 RETIRED_MARK = _RetiredMark()
 
 
-def call_stack(skip: int) -> tuple[str, ...]:
-    """Where we are, innermost call first, without the `skip` innermost frames and the emulator's own."""
-    frames = traceback.extract_stack()[:-skip]
-    return tuple(f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in reversed(frames))[:12]
-
-
 def _made(clone: NetBufferList) -> object:
     made = clone.made_of
     if isinstance(made, bytearray):  # it was one piece of memory when it was made, and was taken apart since
@@ -349,49 +356,4 @@ def _made(clone: NetBufferList) -> object:
     return made
 
 
-def _shared(buffer: NetBuffer) -> NetBuffer:
-    """A chain of buffers over the same memory, each beginning at the given one's data start."""
-    first: NetBuffer | None = None
-    last: NetBuffer | None = None
-    source: NetBuffer | None = buffer
-    while source is not None:
-        mdls = _window(source)
-        made = NetBuffer(mdls, 0, source.data_length, origin=source._origin)
-        if last is None:
-            first = made
-        else:
-            last.next = made
-        last = made
-        source = source.next
-    assert first is not None
-    return first
-
-
-def _window(source: NetBuffer) -> Mdl | None:
-    """Descriptors for exactly the data of `source`, over the same memory."""
-    skip, left = source.data_offset, source.data_length
-    parts: list[Mdl] = []
-    for mdl in source.first_mdl.chain() if source.first_mdl else ():
-        if skip >= mdl.length:
-            skip -= mdl.length
-        elif left:
-            take = min(left, mdl.length - skip)
-            parts.append(Mdl(mdl.memory, mdl.offset + skip, take))
-            left, skip = left - take, 0
-    for before, after in zip(parts, parts[1:], strict=False):
-        before.next = after
-    return parts[0] if parts else None
-
-
-def _list_of(packets: list[bytes], kind: int, history: Any) -> NetBufferList:
-    memory = bytearray(packets[0])
-    made = NetBufferList(memory, 0, len(memory), kind, history)
-    last = made.first_net_buffer if len(packets) > 1 else None
-    for octets in packets[1:]:
-        assert last is not None
-        last.next = NetBuffer(Mdl(bytearray(octets)), 0, len(octets))
-        last = last.next
-    return made
-
-
-__all__ = ["ALIGNMENT", "DRIVER", "Counters", "Ownership", "call_stack"]
+__all__ = ["ALIGNMENT", "Counters", "Ownership"]

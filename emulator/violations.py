@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+_OWN = f"{Path(__file__).parent}/"
+_SCENARIOS = f"{_OWN}scenarios/"
+_DEEPEST = 12
 
 
 @dataclass(frozen=True)
@@ -56,3 +63,15 @@ class ViolationLog:
 
     def __len__(self) -> int:
         return len(self.entries)
+
+
+def call_stack() -> tuple[str, ...]:
+    """Where the driver's code stands, innermost call first: without the emulator's own frames."""
+    found: list[str] = []
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and len(found) < _DEEPEST:
+        code = frame.f_code
+        if not code.co_filename.startswith(_OWN) or code.co_filename.startswith(_SCENARIOS):
+            found.append(f"{code.co_filename}:{frame.f_lineno} in {code.co_name}")
+        frame = frame.f_back
+    return tuple(found)
