@@ -13,7 +13,7 @@ EVERY_PATH = ("network", "transport", "forward", "stream", "lab")
 QUEUED = ("network", "transport", "forward", "stream")
 STREAM = ("stream",)
 SKIPPED = "scenarios and tests that use it are skipped by name"
-OTHER_BACKEND = "the other one of nft and iptables"
+OTHER_BACKEND = "another way to set the same rules"
 NFQUEUE, TPROXY = "NFQUEUE IPv{}", "TPROXY IPv{}"
 
 
@@ -58,7 +58,7 @@ _SOCKET_MATCH = (
     "table {} probe {{ chain c {{ type filter hook prerouting priority -150; "
     "socket transparent 1 meta mark set 1 accept\n}}\n}}\n"
 )
-_NAMES = {Backend.IPTABLES: "iptables", Backend.NFT: "nft"}
+_NAMES = {Backend.NFT: "nft", Backend.NFT_XTABLES: "nft and xtables", Backend.IPTABLES: "iptables"}
 
 KERNEL = (
     Probe("flock leases", ("lab",), None, probes.leases),
@@ -84,6 +84,12 @@ KERNEL = (
         for backend in Backend
         for version in (4, 6)
     ),
+    Probe(
+        "IPv6 reassembly ahead of INPUT",
+        ("transport",),
+        "inbound transport layers see IPv6 fragments one by one",
+        probes.reassembly,
+    ),
     Probe("NFQUEUE exempting a masked mark", QUEUED, None, probes.queue_mark_exemption),
     Probe("NFQUEUE flag fail-open", ("lab",), "fail-closed only", probes.queue_flag("fail-open")),
     Probe("NFQUEUE flag gso", ("transport",), "the kernel segments before queueing", probes.queue_flag("gso")),
@@ -101,7 +107,7 @@ KERNEL = (
             OTHER_BACKEND,
             streamprobes.tproxy(version, backend),
         )
-        for backend in Backend
+        for backend in (Backend.NFT, Backend.IPTABLES)
         for version in (4, 6)
     ),
     *(

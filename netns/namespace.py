@@ -6,6 +6,7 @@ opened inside goes on working from anywhere.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import socket
@@ -17,7 +18,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from netns import mountpoint, routes, settings, syscalls
-from netns.errors import BadName, Closed, ProgramFailed, ProgramTimedOut, refused
+from netns.errors import BadName, Closed, KernelRefused, ProgramFailed, ProgramTimedOut, refused
 from netns.inhabitants import NamespaceId, identify, kill_inhabitants
 from netns.process import Process, Stream
 from netns.resident import Resident
@@ -218,8 +219,8 @@ class Namespace:
         """The index of a device. Raises KernelRefused (ENODEV), Closed."""
         try:
             return self._resident.call(lambda: socket.if_nametoindex(name))
-        except OSError as error:
-            raise refused(f"looking up device {name} in {self.name}", error) from error
+        except OSError as error:  # without an errno, whatever the reason
+            raise KernelRefused(f"looking up device {name} in {self.name}", errno.ENODEV) from error
 
     def mac_of(self, name: str) -> str:
         """The hardware address of a device, as aa:bb:cc:dd:ee:ff. Raises KernelRefused (ENODEV), Closed."""

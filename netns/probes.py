@@ -16,6 +16,7 @@ from netns.capture import Capture
 from netns.lab import Lab
 from netns.lease import living
 from netns.namespace import Namespace
+from netns.nftrules import can_gather
 from netns.probequeue import ProbeQueue
 from netns.redirect import Redirect
 from netns.rules import Backend, Hook, InstalledRules, Mark, QueueRule
@@ -137,6 +138,13 @@ def queue_traffic(version: int, backend: Backend) -> Callable[[Bench], str]:
 def queue_mark_exemption(bench: Bench) -> str:
     rule = QueueRule(family=4, hook=Hook.OUTPUT, queue=0, exempt=Mark(MARK, 0xFFFF))
     InstalledRules(bench.near, [rule], tag="probe").close()
+    return ""
+
+
+def reassembly(bench: Bench) -> str:
+    """IPv6 fragments can be put together ahead of INPUT."""
+    if not can_gather(bench.far):
+        raise OSError(0, "nft refuses tproxy, fib or notrack for IPv6")
     return ""
 
 

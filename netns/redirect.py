@@ -38,7 +38,6 @@ class Redirect:
         action = {"kind": "mirred", "direction": "ingress", "action": "redirect", "ifindex": arrival}
 
         def install(ipr: Any) -> None:
-            ipr.tc("add", "clsact", self._helper)
             ipr.tc(
                 "add-filter",
                 "u32",
@@ -51,7 +50,8 @@ class Redirect:
                 target=UNCLASSED,
             )
 
-        self._closed = False
+        namespace.netlink(lambda ipr: ipr.tc("add", "clsact", self._helper))
+        self._closed = False  # not before: a classifier that was there is not ours to remove
         try:
             namespace.netlink(install)
         except BaseException:

@@ -1,10 +1,10 @@
-"""Divert rules as values, and as the text that iptables-restore and nft read. Pure: nothing is run here."""
+"""Divert rules as values: what is queued, where in a packet's way, and what is let pass."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
@@ -32,15 +32,6 @@ class Hook(StrEnum):
     POSTROUTING = "POSTROUTING"
 
 
-TABLE_OF = {Hook.PREROUTING: "raw"}
-"""The iptables table of a hook, else mangle. Table raw stands after reassembly if the namespace reassembles,
-which it does only once something in it uses connection tracking, TPROXY or socket matches: so keep those out of
-a namespace where fragments are to be seen."""
-
-PRIORITY_OF = {Hook.PREROUTING: -450}
-"""The nft priority of a hook, else -150: -450 is ahead of reassembly (-400) in any case."""
-
-MANGLE_PRIORITY = -150
 NO_ENTRY_HOOKS = (Hook.OUTPUT, Hook.POSTROUTING)
 NO_EXIT_HOOKS = (Hook.PREROUTING, Hook.INPUT)
 
@@ -117,17 +108,12 @@ class QueueRule:
                 if self.hook in without:
                     raise ValueError(f"{self.hook} has no interface {name} to match: wrong direction")
 
-    @property
-    def table(self) -> str:
-        """The iptables table it stands in."""
-        return TABLE_OF.get(self.hook, "mangle")
 
-
-def chain_of(tag: str, hook: Hook) -> str:
-    """The iptables chain of ours for a hook. Raises ValueError."""
+def check_tag(tag: str) -> str:
+    """Return `tag` if a set of rules can have it, else raise ValueError."""
     if not TAG.fullmatch(tag):
         raise ValueError(f"{tag!r} is no tag: 1 to 8 small letters and digits")
-    return f"WFPLAB-{tag}-{hook}"
+    return tag
 
 
 def hooks_of(rules: Iterable[QueueRule], family: int) -> frozenset[Hook]:
@@ -135,117 +121,6 @@ def hooks_of(rules: Iterable[QueueRule], family: int) -> frozenset[Hook]:
     return frozenset(rule.hook for rule in rules if rule.family == family)
 
 
-def iptables_rule(rule: QueueRule) -> str:
-    """The match and target part of one rule, as iptables-restore reads it."""
-    words: list[str] = []
-    if rule.in_interface:
-        words += ["-i", rule.in_interface]
-    if rule.out_interface:
-        words += ["-o", rule.out_interface]
-    if rule.source:
-        words += ["-s", _prefix(rule.source)]
-    if rule.destination:
-        words += ["-d", _prefix(rule.destination)]
-    if rule.protocol:
-        words += ["-p", rule.protocol]
-    if rule.source_ports:
-        words += ["--sport", "{}:{}".format(*rule.source_ports)]
-    if rule.destination_ports:
-        words += ["--dport", "{}:{}".format(*rule.destination_ports)]
-    if rule.exempt:
-        words += ["-m", "mark", "!", "--mark", str(rule.exempt)]
-    if rule.marked:
-        words += ["-m", "mark", "--mark", str(rule.marked)]
-    words += ["-j", "NFQUEUE", "--queue-num", str(rule.queue)]
-    if rule.bypass:
-        words.append("--queue-bypass")
-    return " ".join(words)
-
-
-def iptables_text(rules: Sequence[QueueRule], family: int, tag: str, present: frozenset[Hook]) -> str:
-    """The input of one `iptables-restore --noflush` that makes `rules` what stands in our chains.
-
-    `present` are the hooks at which our chains stand already. Every table is exchanged in one step.
-    """
-    wanted = hooks_of(rules, family)
-    by_table: dict[str, list[str]] = {}
-    for hook in Hook:
-        if hook in wanted | present:
-            lines = _iptables_chain(rules, family, tag, hook, is_present=hook in present)
-            by_table.setdefault(TABLE_OF.get(hook, "mangle"), []).extend(lines)
-    return "".join(f"*{table}\n" + "".join(_declared_first(lines)) + "COMMIT\n" for table, lines in by_table.items())
-
-
-def _iptables_chain(
-    rules: Sequence[QueueRule], family: int, tag: str, hook: Hook, *, is_present: bool
-) -> Iterator[str]:
-    chain = chain_of(tag, hook)
-    ours = [rule for rule in rules if rule.family == family and rule.hook is hook]
-    yield f":{chain} - [0:0]\n"  # makes the chain, or empties it
-    if ours and not is_present:
-        yield f"-I {hook} -j {chain}\n"
-    for rule in ours:
-        yield f"-A {chain} {iptables_rule(rule)}\n"
-    if not ours:
-        yield f"-D {hook} -j {chain}\n"
-        yield f"-X {chain}\n"
-
-
-def _declared_first(lines: list[str]) -> list[str]:
-    return sorted(lines, key=lambda line: not line.startswith(":"))
-
-
-def nft_rule(rule: QueueRule) -> str:
-    """One rule as nft reads it."""
-    address = "ip" if rule.family == 4 else "ip6"
-    words: list[str] = []
-    if rule.in_interface:
-        words.append(f'iifname "{rule.in_interface}"')
-    if rule.out_interface:
-        words.append(f'oifname "{rule.out_interface}"')
-    if rule.source:
-        words.append(f"{address} saddr {_prefix(rule.source)}")
-    if rule.destination:
-        words.append(f"{address} daddr {_prefix(rule.destination)}")
-    if rule.protocol:
-        words.append(f"meta l4proto {rule.protocol}")
-    if rule.source_ports:
-        words.append("th sport {}-{}".format(*rule.source_ports))
-    if rule.destination_ports:
-        words.append("th dport {}-{}".format(*rule.destination_ports))
-    if rule.exempt:
-        words.append(f"meta mark and {rule.exempt.mask:#x} != {rule.exempt.value:#x}")
-    if rule.marked:
-        words.append(f"meta mark and {rule.marked.mask:#x} == {rule.marked.value:#x}")
-    flags = "flags bypass " if rule.bypass else ""
-    return " ".join([*words, f"counter queue {flags}num {rule.queue}"])
-
-
-def nft_table(family: int, tag: str) -> str:
-    """The family and name of our table."""
-    return f"{'ip' if family == 4 else 'ip6'} wfplab-{tag}"
-
-
-def nft_text(rules: Sequence[QueueRule], tag: str) -> str:
-    """The input of one `nft -f -` that makes `rules` what stands in our tables, in one step for both families."""
-    parts = []
-    for family in (4, 6):
-        table = nft_table(family, tag)
-        # Made first, so that deleting it works also the first time.
-        parts.append(f"table {table}\ndelete table {table}\n")
-        hooks = hooks_of(rules, family)
-        if hooks:
-            chains = "".join(_nft_chain(rules, family, hook) for hook in Hook if hook in hooks)
-            parts.append(f"table {table} {{\n{chains}}}\n")
-    return "".join(parts)
-
-
-def _nft_chain(rules: Sequence[QueueRule], family: int, hook: Hook) -> str:
-    priority = PRIORITY_OF.get(hook, MANGLE_PRIORITY)
-    body = "".join(f"  {nft_rule(rule)}\n" for rule in rules if rule.family == family and rule.hook is hook)
-    head = f"type filter hook {hook.lower()} priority {priority}; policy accept;"
-    return f" chain {hook} {{\n  {head}\n{body} }}\n"
-
-
-def _prefix(text: str) -> str:
+def prefix(text: str) -> str:
+    """An address or prefix as a prefix, host bits cleared."""
     return str(ipaddress.ip_network(text, strict=False))

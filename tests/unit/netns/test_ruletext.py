@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from netns.errors import BadName
-from netns.ruletext import Hook, Mark, QueueRule, chain_of, iptables_rule, iptables_text, nft_rule, nft_text
+from netns.iptablesrules import chain_of, iptables_rule, iptables_text
+from netns.nftrules import chain_body, exchange_text, nft_rule
+from netns.ruletext import Hook, Mark, QueueRule, check_tag
 
 FULL_V4 = QueueRule(
     family=4,
@@ -23,7 +25,7 @@ FULL_V4 = QueueRule(
 FULL_V6 = QueueRule(
     family=6, hook=Hook.OUTPUT, queue=0, protocol="58", destination="2001:db8::/32", out_interface="eth0", bypass=True
 )
-NONE: frozenset[Hook] = frozenset()
+NONE: frozenset[str] = frozenset()
 
 
 def test_every_field_of_a_rule_reaches_iptables() -> None:
@@ -35,11 +37,11 @@ def test_every_field_of_a_rule_reaches_iptables() -> None:
 
 
 def test_every_field_of_a_rule_reaches_nft() -> None:
-    assert nft_rule(FULL_V4) == (
+    assert nft_rule(FULL_V4, by_xtables=False) == (
         'iifname "eth0" oifname "eth1" ip saddr 192.0.2.0/24 ip daddr 198.51.100.1/32 meta l4proto udp '
         "th sport 1-5 th dport 53-53 meta mark and 0xff000000 != 0x5a000000 counter queue num 7"
     )
-    assert nft_rule(FULL_V6) == (
+    assert nft_rule(FULL_V6, by_xtables=False) == (
         'oifname "eth0" ip6 daddr 2001:db8::/32 meta l4proto 58 counter queue flags bypass num 0'
     )
 
@@ -47,26 +49,26 @@ def test_every_field_of_a_rule_reaches_nft() -> None:
 def test_a_rule_without_fields_takes_everything_and_fails_closed() -> None:
     rule = QueueRule(family=4, hook=Hook.INPUT, queue=3)
     assert iptables_rule(rule) == "-j NFQUEUE --queue-num 3"
-    assert nft_rule(rule) == "counter queue num 3"
+    assert nft_rule(rule, by_xtables=False) == "counter queue num 3"
 
 
 def test_a_rule_can_be_for_marked_packets_only() -> None:
     rule = QueueRule(family=4, hook=Hook.INPUT, queue=3, marked=Mark(0x10, 0xF0))
     assert iptables_rule(rule) == "-m mark --mark 0x10/0xf0 -j NFQUEUE --queue-num 3"
-    assert nft_rule(rule) == "meta mark and 0xf0 == 0x10 counter queue num 3"
+    assert nft_rule(rule, by_xtables=False) == "meta mark and 0xf0 == 0x10 counter queue num 3"
 
 
 def test_prerouting_stands_ahead_of_reassembly() -> None:
     rule = QueueRule(family=4, hook=Hook.PREROUTING, queue=1)
     assert iptables_text([rule], 4, "t", NONE).startswith("*raw\n")
-    assert "hook prerouting priority -450" in nft_text([rule], "t")
+    assert "hook prerouting priority -450" in chain_body([rule], 4, Hook.PREROUTING, False)
 
 
 @pytest.mark.parametrize("hook", [Hook.INPUT, Hook.FORWARD, Hook.OUTPUT, Hook.POSTROUTING])
 def test_other_hooks_stand_in_mangle(hook: Hook) -> None:
     rule = QueueRule(family=6, hook=hook, queue=1)
     assert iptables_text([rule], 6, "t", NONE).startswith("*mangle\n")
-    assert f"hook {hook.lower()} priority -150" in nft_text([rule], "t")
+    assert f"hook {hook.lower()} priority -150" in chain_body([rule], 6, hook, False)
 
 
 def test_first_installation_makes_the_chain_and_the_jump() -> None:
@@ -83,13 +85,13 @@ def test_first_installation_makes_the_chain_and_the_jump() -> None:
 
 def test_replacing_keeps_the_jump_and_exchanges_the_chain() -> None:
     rules = [QueueRule(family=4, hook=Hook.INPUT, queue=2)]
-    assert iptables_text(rules, 4, "t", frozenset([Hook.INPUT])) == (
+    assert iptables_text(rules, 4, "t", frozenset(["INPUT"])) == (
         "*mangle\n:WFPLAB-t-INPUT - [0:0]\n-A WFPLAB-t-INPUT -j NFQUEUE --queue-num 2\nCOMMIT\n"
     )
 
 
 def test_removing_takes_jump_and_chain_away() -> None:
-    assert iptables_text([], 4, "t", frozenset([Hook.PREROUTING])) == (
+    assert iptables_text([], 4, "t", frozenset(["PREROUTING"])) == (
         "*raw\n:WFPLAB-t-PREROUTING - [0:0]\n-D PREROUTING -j WFPLAB-t-PREROUTING\n-X WFPLAB-t-PREROUTING\nCOMMIT\n"
     )
 
@@ -99,14 +101,38 @@ def test_nothing_to_do_is_no_text() -> None:
     assert iptables_text(other_family, 4, "t", NONE) == ""
 
 
-def test_nft_exchanges_whole_tables_of_both_families() -> None:
-    text = nft_text([QueueRule(family=6, hook=Hook.INPUT, queue=2)], "t")
-    assert text == (
-        "table ip wfplab-t\ndelete table ip wfplab-t\n"
-        "table ip6 wfplab-t\ndelete table ip6 wfplab-t\n"
-        "table ip6 wfplab-t {\n chain INPUT {\n"
-        "  type filter hook input priority -150; policy accept;\n"
-        "  counter queue num 2\n }\n}\n"
+def test_ipv6_input_rules_come_with_what_puts_fragments_together() -> None:
+    rules = [QueueRule(family=6, hook=Hook.INPUT, queue=1)]
+    text = iptables_text(rules, 6, "t", NONE)
+    assert ":WFPLAB-t-GATHER - [0:0]\n" in text
+    assert "-A WFPLAB-t-GATHER -p tcp -j TPROXY --on-port 1\n" in text
+    assert "-j WFPLAB-t-GATHER" not in text
+    assert "-X WFPLAB-t-GATHER\n" in iptables_text([], 6, "t", frozenset(["INPUT", "GATHER"]))
+    assert "GATHER" not in iptables_text([QueueRule(family=6, hook=Hook.OUTPUT, queue=1)], 6, "t", NONE)
+
+
+def test_by_xtables_a_rule_leads_to_the_chain_that_queues() -> None:
+    assert nft_rule(QueueRule(family=4, hook=Hook.INPUT, queue=3), by_xtables=True) == "counter goto queue-3"
+    assert nft_rule(FULL_V6, by_xtables=True).endswith(" counter goto queue-0-bypass")
+
+
+def test_nft_removes_what_stood_and_makes_what_is_wanted_in_one_input() -> None:
+    assert exchange_text("ip wfplab-t", {"INPUT": "  a\n"}, {"INPUT": "  b\n", "OUTPUT": "  c\n"}) == (
+        "flush chain ip wfplab-t INPUT\ndelete chain ip wfplab-t INPUT\n"
+        "table ip wfplab-t {\n chain INPUT {\n  b\n }\n chain OUTPUT {\n  c\n }\n}\n"
+    )
+    assert exchange_text("ip wfplab-t", {"INPUT": "  a\n"}, {"INPUT": "  a\n"}) == ""
+
+
+def test_a_chain_body_holds_the_rules_of_its_hook_and_family_in_order() -> None:
+    rules = [
+        QueueRule(family=6, hook=Hook.INPUT, queue=2),
+        QueueRule(family=4, hook=Hook.INPUT, queue=9),
+        QueueRule(family=6, hook=Hook.OUTPUT, queue=9),
+        QueueRule(family=6, hook=Hook.INPUT, queue=1),
+    ]
+    assert chain_body(rules, 6, Hook.INPUT, False) == (
+        "  type filter hook input priority -150; policy accept;\n  counter queue num 2\n  counter queue num 1\n"
     )
 
 
@@ -154,6 +180,9 @@ def test_chain_names_are_ours_and_fit_the_kernel(hook: Hook) -> None:
     name = chain_of("abcdefgh", hook)
     assert name.startswith("WFPLAB-")
     assert len(name) <= 28
-    for tag in ("", "abcdefghi", "A", "a-b", "a\n"):
-        with pytest.raises(ValueError, match="tag"):
-            chain_of(tag, hook)
+
+
+@pytest.mark.parametrize("tag", ["", "abcdefghi", "A", "a-b", "a\n"])
+def test_a_bad_tag_is_refused(tag: str) -> None:
+    with pytest.raises(ValueError, match="tag"):
+        check_tag(tag)
