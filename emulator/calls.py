@@ -17,6 +17,7 @@ from emulator.errors import (
     InjectHandleStale,
     InsufficientResources,
     InvalidHandle,
+    NotImplementedInProfile,
     TcpipNotReady,
 )
 from emulator.injection import (
@@ -33,13 +34,15 @@ from emulator.injection import (
     SendParams,
 )
 from emulator.ledger import Entry
-from emulator.netbuffer import DRIVER, IN_FLIGHT, STACK, NetBufferList
+from emulator.netbuffer import DRIVER, FREED, IN_FLIGHT, NetBufferList
 from emulator.wfptypes import AddressFamily, SendInjectFlag, WindowsVersion
 
 if TYPE_CHECKING:
     from emulator.core import Core
     from emulator.ledger import Ledger
 
+_new = tuple.__new__
+"""Makes a named tuple without the Python function that its class would run for it."""
 _TYPE_BITS = tuple(int(item) for item in FUNCTION_TYPES)
 _ONE_PACKET_ONLY = (NETWORK_RECEIVE, TRANSPORT_RECEIVE)
 
@@ -57,6 +60,8 @@ class InjectionCalls:
         closing: bool
         dead: bool
         in_flight: dict[Injection, None]
+
+        def finished(self, injection: Injection) -> None: ...
 
     def network_send(
         self,
@@ -129,9 +134,8 @@ class InjectionCalls:
         Source: TS-1..TS-23.
         """
         known = _family(family)
-        pointers = net_buffer_list is not None and completion is not None
-        if send_params is not None and known is not None and pointers and not flags:
-            self._check_address(send_params, known)
+        if send_params is not None and net_buffer_list is not None and completion is not None:
+            self._check_params(send_params, known, flags)
         injection = self._admit(
             TRANSPORT_SEND, net_buffer_list, completion, context, completion_context, flags, known, compartment
         )
@@ -159,7 +163,7 @@ class InjectionCalls:
 
         Ownership and Raises as `network_send`, and FwpReserved.  Source: TR-1..TR-14.
         """
-        if reserved is not None and net_buffer_list is not None and completion is not None:
+        if reserved and net_buffer_list is not None and completion is not None:
             raise FwpReserved("FwpsInjectTransportReceiveAsync0: reserved must be NULL", rule="TR-1")
         injection = self._admit(
             TRANSPORT_RECEIVE, net_buffer_list, completion, context, completion_context, flags,
@@ -215,13 +219,13 @@ class InjectionCalls:
             or family is None
             or not self.type_bits & _TYPE_BITS[function]
             or (self.family and self.family != family)
-            or compartment > 1
+            or not 0 <= compartment <= 1
             or self.closing
             or core.not_ready
             or net_buffer_list.state
             or net_buffer_list.next is not None
             or (net_buffer_list._first is not None and function in _ONE_PACKET_ONLY)
-            or net_buffer_list.kind == STACK
+            or net_buffer_list not in core.ownership.live
             or core.deny is not None
         ):
             self._refuse(function, net_buffer_list, completion, flags, family, compartment)
@@ -229,13 +233,13 @@ class InjectionCalls:
         ledger.serial = serial = ledger.serial + 1
         injection = Injection(
             function, self, context, net_buffer_list, completion, completion_context,  # type: ignore[arg-type]
-            family, (*net_buffer_list.history, Entry(self, context, serial)),  # type: ignore[arg-type]
+            family, (*net_buffer_list.history, _new(Entry, (self, context, serial))),  # type: ignore[arg-type]
         )  # fmt: skip
         # Adding comes before looking: a destroy that begins in between sees what was added, so the
         # packet's way needs no lock.
         self.in_flight[injection] = None
         if self.closing:
-            del self.in_flight[injection]
+            self.finished(injection)
             raise InjectHandleClosing(f"{self!r} is being destroyed", rule="HD-4")
         net_buffer_list.state = IN_FLIGHT
         return injection
@@ -286,7 +290,7 @@ class InjectionCalls:
             raise FwpInvalidParameter(f"{call}: a chain of lists is not accepted here", rule="NS-18")
         if function in _ONE_PACKET_ONLY and not item.single:
             raise FwpInvalidParameter(f"{call}: an incoming list holds exactly one packet", rule="NR-15")
-        if item.kind == STACK or not core.ownership.owns(item):
+        if item.state != FREED and not core.ownership.owns(item):
             core.violate(
                 "GE-20", call, f"{item!r} is not the driver's: inject a clone or a list of its own", handle=self
             )
@@ -296,9 +300,15 @@ class InjectionCalls:
             core.violate(rule, call, f"{item!r} cannot be injected", handle=self)
             raise FwpInvalidParameter(f"{call}: {item!r} cannot be injected", rule=rule)
         if core.deny is not None and core.deny(call):
-            raise InsufficientResources(f"{call}: made to fail by fault injection", rule="ER")
+            raise InsufficientResources(f"{call}: made to fail by fault injection", rule="GE-2")
 
-    def _check_address(self, params: SendParams, family: AddressFamily) -> None:
+    def _check_params(self, params: SendParams, family: AddressFamily | None, flags: int) -> None:
+        if params.remote_address is None:
+            raise FwpNullPointer("FwpsInjectTransportSendAsync0: remoteAddress is missing", rule="TS-7")
+        if params.header_include_header is not None and self.core.profile < WindowsVersion.WINDOWS_7:
+            raise NotImplementedInProfile("send parameters of version 1 came with Windows 7", rule="VE-1")
+        if family is None or flags:
+            return  # an earlier rule that `_admit` finds
         want = 4 if family == AddressFamily.INET else 16
         if len(params.remote_address) != want:
             raise FwpInvalidParameter(
@@ -306,8 +316,6 @@ class InjectionCalls:
                 f"{family.name} needs {want}",
                 rule="TS-23",
             )
-        if params.header_include_header is not None and self.core.profile < WindowsVersion.WINDOWS_7:
-            raise FwpInvalidParameter("send parameters of version 1 came with Windows 7", rule="TS-1")
 
 
 def _family(number: int) -> AddressFamily | None:

@@ -9,15 +9,23 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from emulator.calls import InjectionCalls
-from emulator.errors import FwpInvalidFlags, FwpInvalidParameter, InvalidHandle, TcpipNotReady, Unsuccessful
-from emulator.injection import Injection
+from emulator.errors import (
+    FwpInvalidFlags,
+    FwpInvalidParameter,
+    InsufficientResources,
+    InvalidHandle,
+    TcpipNotReady,
+    Unsuccessful,
+)
+from emulator.injection import FUNCTION_NAMES, TRANSPORT_SEND, HeldSendParams, Injection
 from emulator.ledger import injection_state
-from emulator.netbuffer import DRIVER, NetBufferList
+from emulator.netbuffer import DRIVER, FREED, NetBufferList
 from emulator.ntstatus import NtStatus
 from emulator.wfptypes import DEFAULT_INJECTION_TYPES, AddressFamily, InjectionState, InjectionType, WindowsVersion
 
 if TYPE_CHECKING:
     from emulator.core import Core
+
 
 class InjectionHandle(InjectionCalls):
     """A right to inject: which functions, which address family, until destroyed.
@@ -46,19 +54,29 @@ class InjectionHandle(InjectionCalls):
         """Whether this handle, another or none injected the packet, and the injection context.
 
         The context is None unless the state is INJECTED_BY_SELF or PREVIOUSLY_INJECTED_BY_SELF.
-        A missing list or a dead handle is a violation and answers NOT_INJECTED.
+        A missing or no longer valid list, or a dead handle, is a violation and answers NOT_INJECTED.
         Source: QS-1..QS-14, HD-6.
         """
-        if self.dead or net_buffer_list is None:
-            rule, what = ("HD-6", "the handle was destroyed") if self.dead else ("QS-11", "there is no list")
-            self.core.violate(rule, "FwpsQueryPacketInjectionState0", what, handle=self)
-            return InjectionState.NOT_INJECTED, None
+        if self.dead or net_buffer_list is None or net_buffer_list.state >= FREED:
+            return self._misasked(net_buffer_list)
         return injection_state(net_buffer_list.history, self)
+
+    def _misasked(self, net_buffer_list: NetBufferList | None) -> tuple[InjectionState, Any]:
+        if self.dead:
+            rule, what = "HD-6", "the handle was destroyed"
+        elif net_buffer_list is None:
+            rule, what = "QS-11", "there is no list"
+        else:
+            rule, what = "NB-11", f"{net_buffer_list!r} is no longer valid: reference it during classify"
+        self.core.violate(rule, "FwpsQueryPacketInjectionState0", what, handle=self)
+        return InjectionState.NOT_INJECTED, None
 
     def is_mine(self, net_buffer_list: NetBufferList) -> bool:
         """True when this handle injected the packet, now or earlier: let such a packet pass (QS-10)."""
-        history = net_buffer_list.history
-        return bool(history) and injection_state(history, self)[0] in MINE
+        for entry in net_buffer_list.history:  # noqa: SIM110  a generator costs more than the rest of a packet's check
+            if entry[0] is self:
+                return True
+        return False
 
     # -- completing and destroying -----------------------------------------------------------------------
 
@@ -67,17 +85,39 @@ class InjectionHandle(InjectionCalls):
 
         What the completion function raises is recorded as a violation.  Source: CF-1..CF-9.
         """
+        core = self.core
         item = injection.net_buffer_list
+        if injection.send_params is not None:
+            self._check_buffers(injection.send_params)
+        if core.scramble_offsets:
+            item.advance(min(_SCRAMBLE, *(buffer.data_length for buffer in item.net_buffers())))
         item.status = status
         item.state = DRIVER
+        thread = threading.get_ident()
+        elsewhere = thread not in core.dispatch_threads
+        if elsewhere:
+            core.dispatch_threads.add(thread)
         try:
             injection.completion(injection.completion_context, item, dispatch_level)
         except Exception as error:  # the driver's own fault: told, and the run goes on
-            self.core.callback_raised("completion function", error, handle=self)
-        self.finished(injection)
+            core.callback_raised("completion function", error, handle=self)
+        finally:
+            if elsewhere:
+                core.dispatch_threads.discard(thread)
+            self.finished(injection)
+
+    def _check_buffers(self, params: HeldSendParams) -> None:
+        changed = params.died_early()
+        if changed is not None:
+            self.core.violate(
+                _BUFFER_RULES[changed],
+                FUNCTION_NAMES[TRANSPORT_SEND],
+                f"{changed} no longer holds what it held at the call: keep it as it is until completion",
+                handle=self,
+            )
 
     def finished(self, injection: Injection) -> None:
-        """Take an injection out of flight; whoever waits in `destroy` is told."""
+        """Take an injection out of flight; whoever waits in `destroy` is told.  Source: HD-2."""
         del self.in_flight[injection]
         if self.closing:
             with self._changed:
@@ -86,19 +126,21 @@ class InjectionHandle(InjectionCalls):
     def destroy(self) -> None:
         """Refuse new injections, then return once none is pending.
 
-        Raises InvalidHandle (destroyed before), Unsuccessful (called where it would wait for itself);
+        Raises InvalidHandle (destroyed before, or being destroyed), Unsuccessful (called where it would wait for itself);
         both are violations.  Source: HD-1..HD-8.
         """
         call = "FwpsInjectionHandleDestroy0"
-        if self.dead:
-            self.core.violate("HD-6", call, "the handle was destroyed before", handle=self)
-            raise InvalidHandle(f"{self!r} was destroyed before", rule="HD-6")
-        if self.core.at_dispatch():
+        if not self.dead and self.core.at_dispatch():
             self.core.violate(
                 "HD-5", call, "called from a classify or completion function, which it may wait for", handle=self
             )
             raise Unsuccessful(f"{call} may only be called at PASSIVE_LEVEL", rule="HD-5")
-        self.closing = True
+        with self._changed:
+            again = self.closing
+            self.closing = True
+        if again:
+            self.core.violate("HD-6", call, "the handle was destroyed before", handle=self)
+            raise InvalidHandle(f"{self!r} was destroyed before", rule="HD-6")
         with self._changed:
             while self.in_flight:
                 self._changed.wait()
@@ -107,7 +149,7 @@ class InjectionHandle(InjectionCalls):
 
     @property
     def pending(self) -> int:
-        """Injections accepted and not yet completed (HD-3)."""
+        """Injections accepted whose completion function has not returned yet (HD-3)."""
         return len(self.in_flight)
 
     def __enter__(self) -> InjectionHandle:
@@ -122,9 +164,9 @@ class InjectionHandle(InjectionCalls):
         return f"<handle {self.number} {self.family.name} {types}>"
 
 
-MINE = (InjectionState.INJECTED_BY_SELF, InjectionState.PREVIOUSLY_INJECTED_BY_SELF)
-
 _ALL_TYPES = 0x3F
+_SCRAMBLE = 20
+_BUFFER_RULES = {"remoteAddress": "TS-7", "controlData": "TS-10", "headerIncludeHeader": "TS-12"}
 
 
 def create_handle(core: Core, family: int, flags: int) -> InjectionHandle:
@@ -132,7 +174,7 @@ def create_handle(core: Core, family: int, flags: int) -> InjectionHandle:
 
     `flags` 0 stands for transport, stream and forward.  The caller owns the handle and destroys it.
     Raises FwpInvalidFlags (undefined types), FwpInvalidParameter (family unknown, or missing for network
-    injection), TcpipNotReady.  Source: HC-1..HC-19.
+    injection), TcpipNotReady, InsufficientResources.  Source: HC-1..HC-19.
     """
     call = "FwpsInjectionHandleCreate0"
     if core.at_dispatch():
@@ -156,4 +198,6 @@ def create_handle(core: Core, family: int, flags: int) -> InjectionHandle:
         )
     if not core.ready():
         raise TcpipNotReady(f"{call}: {core.not_ready_because()}; try again later", rule="HC-13")
+    if core.deny is not None and core.deny(call):
+        raise InsufficientResources(f"{call}: made to fail by fault injection", rule="GE-2")
     return core.add_handle(known, types)

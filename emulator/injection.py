@@ -60,13 +60,18 @@ class HeldSendParams:
 
     def __init__(self, params: SendParams) -> None:
         self.remote_scope_id = params.remote_scope_id
-        self._buffers = (params.remote_address, params.control_data, params.header_include_header)
-        self._copies = tuple(None if b is None else bytes(b) for b in self._buffers)
+        address, control, header = params.remote_address, params.control_data, params.header_include_header
+        self._buffers = (address, control, header)
+        self._copies = (
+            bytes(address),
+            None if control is None else bytes(control),
+            None if header is None else bytes(header),
+        )
 
     @property
     def remote_address(self) -> bytes:
         """The address as it was at the call, network order."""
-        return self._copies[0] or b""
+        return self._copies[0]
 
     @property
     def control_data(self) -> bytes | None:
@@ -99,11 +104,14 @@ class Injection:
     Source: GE-1, GE-3.
     """
 
-    __slots__ = (
-        "function", "handle", "context", "net_buffer_list", "completion", "completion_context",
-        "family", "compartment", "interface", "sub_interface", "endpoint", "send_params",
-        "history", "packets_left", "status", "preserve_id",
-    )  # fmt: skip
+    # What most injections have, on the class: setting it on each would cost more than the rest.
+    interface = 0
+    sub_interface = 0
+    endpoint: Any = None
+    send_params: HeldSendParams | None = None
+    packets_left = 1
+    status = NtStatus.SUCCESS
+    preserve_id = False
 
     def __init__(
         self,
@@ -124,13 +132,6 @@ class Injection:
         self.completion_context = completion_context
         self.family = family
         self.history = history
-        self.interface = 0
-        self.sub_interface = 0
-        self.endpoint: Any = None
-        self.send_params: HeldSendParams | None = None
-        self.packets_left = 1
-        self.status = NtStatus.SUCCESS
-        self.preserve_id = False
 
     def __repr__(self) -> str:
         return f"<{FUNCTION_NAMES[self.function]} of {self.net_buffer_list!r} by {self.handle!r}>"

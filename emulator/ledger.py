@@ -57,6 +57,9 @@ class Record(NamedTuple):
     """The packet was a fragment when it was marked: a whole packet with this record was reassembled."""
 
 
+_new = tuple.__new__
+
+
 class Ledger:
     """Records of marked packets, by id; an id is not used again before two rotations have passed.
 
@@ -80,7 +83,7 @@ class Ledger:
         while number in self._old or number in self._young:
             number = number % ID_MASK + 1
         self._next = number
-        self._young[number] = Record(history, injection, fragment)
+        self._young[number] = _new(Record, (history, injection, fragment))
         return MAGIC << 24 | number
 
     def record(self, mark: int) -> Record | None:
@@ -97,6 +100,8 @@ class Ledger:
 
     def settle(self, mark: int) -> None:
         """Forget which injection waits for the packet: it has been completed."""
+        if mark >> 24 != MAGIC:
+            return
         number = mark & ID_MASK
         for table in (self._young, self._old):
             record = table.get(number)
