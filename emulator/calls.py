@@ -34,7 +34,7 @@ from emulator.injection import (
     SendParams,
 )
 from emulator.ledger import Entry
-from emulator.netbuffer import DRIVER, FREED, IN_FLIGHT, NetBufferList
+from emulator.netbuffer import DRIVER, FREED, IN_FLIGHT, POINTER_MASK, NetBufferList
 from emulator.wfptypes import AddressFamily, SendInjectFlag, WindowsVersion
 
 if TYPE_CHECKING:
@@ -88,6 +88,8 @@ class InjectionCalls:
             NETWORK_SEND, net_buffer_list, completion, context, completion_context, flags, self.family, compartment
         )
         injection.preserve_id = preserve
+        if net_buffer_list.start & POINTER_MASK or net_buffer_list._first is not None:
+            self.core.check_alignment(injection)
         self.core.submit(injection)
 
     def network_receive(
@@ -142,6 +144,8 @@ class InjectionCalls:
         injection.endpoint = endpoint
         if send_params is not None:
             injection.send_params = HeldSendParams(send_params)
+        else:
+            self.core.check_alignment(injection)
         self.core.check_inline_tcp(injection)
         self.core.submit(injection)
 

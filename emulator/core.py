@@ -14,6 +14,8 @@ from emulator.engine import FilterEngine
 from emulator.handle import InjectionHandle, create_handle
 from emulator.injection import FUNCTION_NAMES, TRANSPORT_SEND, Injection
 from emulator.ledger import Ledger
+from emulator.netbuffer import POINTER_MASK
+from emulator.octets import TCP, IpView, Malformed
 from emulator.ownership import Ownership
 from emulator.tags import Tags
 from emulator.violations import Violation, ViolationLog
@@ -37,7 +39,7 @@ class Core:
     ) -> None:
         self.submit = submit
         self.profile = profile
-        self.header_flags = header_flags
+        self.header_flags = header_flags and profile >= WindowsVersion.WINDOWS_8
         self.violations = ViolationLog()
         self.ownership = Ownership(self.violations, stacks=stacks)
         self.ledger = Ledger()
@@ -51,6 +53,8 @@ class Core:
         """Asked while not ready: None when the stack is up now, else why it is not."""
         self.deny: Callable[[str], bool] | None = None
         """Fault injection: asked by the name of each injection call; True makes it fail."""
+        self.scramble_offsets = False
+        """Whether lists come to their completion functions with another data start than they left with (CF-8)."""
         self.dispatch_threads: set[int] = set()
         """Identities of the threads that run classify and completion functions."""
         self.callback_errors: list[tuple[str, BaseException]] = []
@@ -122,9 +126,21 @@ class Core:
         held += self.tags.leaks()
         return held
 
+    def check_alignment(self, injection: Injection) -> None:
+        """Record IP headers on their way out that lie at an address a processor may not like (GE-18)."""
+        for address in injection.net_buffer_list.addresses():
+            if address & POINTER_MASK:
+                self.violate(
+                    "GE-18",
+                    FUNCTION_NAMES[injection.function],
+                    f"the IP header of {injection.net_buffer_list!r} lies {address} octets into its memory, "
+                    f"which is no multiple of {POINTER_MASK + 1}: build it anew",
+                    handle=injection.handle,
+                )
+
     def check_inline_tcp(self, injection: Injection) -> None:
         """Record TCP injected at transport from inside a callback: a deadlock on Windows (TS-16, TR-11)."""
-        if injection.net_buffer_list.protocol == 6 and self.at_dispatch():
+        if self.at_dispatch() and _protocol(injection) == TCP:
             rule = "TS-16" if injection.function == TRANSPORT_SEND else "TR-11"
             self.violate(
                 rule,
@@ -132,3 +148,14 @@ class Core:
                 "TCP was injected from inside a callback: queue it and inject from a worker",
                 handle=injection.handle,
             )
+
+
+def _protocol(injection: Injection) -> int:
+    """The protocol of what is injected: known of what the stack showed, else read where an IP header is."""
+    item = injection.net_buffer_list
+    if item.protocol or injection.send_params is not None:
+        return item.protocol
+    try:
+        return IpView(item.octets).protocol
+    except Malformed:
+        return 0

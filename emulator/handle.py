@@ -126,8 +126,8 @@ class InjectionHandle(InjectionCalls):
     def destroy(self) -> None:
         """Refuse new injections, then return once none is pending.
 
-        Raises InvalidHandle (destroyed before, or being destroyed), Unsuccessful (called where it would wait for itself);
-        both are violations.  Source: HD-1..HD-8.
+        Raises InvalidHandle (destroyed before, or being destroyed), Unsuccessful (called where it would wait
+        for itself); both are violations.  Source: HD-1..HD-8.
         """
         call = "FwpsInjectionHandleDestroy0"
         if not self.dead and self.core.at_dispatch():

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 POISON = 0xDD
 """What memory reads as after it was freed."""
+POINTER_MASK = 7
+"""Bits of an address that are 0 where a pointer may lie, on x64; every memory begins at such an address."""
 
 
 class Origin(Protocol):
@@ -107,6 +109,16 @@ class NetBuffer:
                 length -= take
                 skip = 0
             mdl = mdl.next
+
+    @property
+    def address(self) -> int:
+        """Where in the memory of its descriptor the data start lies, octets (GE-18)."""
+        skip = self.data_offset
+        for mdl in self.first_mdl.chain() if self.first_mdl else ():
+            if skip < mdl.length:
+                return mdl.offset + skip
+            skip -= mdl.length
+        return 0
 
     def read(self, start: int, length: int) -> bytes:
         """A copy of `length` octets from `start` octets after data start; ValueError past the end."""
@@ -328,6 +340,12 @@ class NetBufferList:
         if self._first is None:
             return [bytes(memoryview(self.memory)[self.start : self.end])]
         return [buffer.read(0, buffer.data_length) for buffer in self.net_buffers()]
+
+    def addresses(self) -> list[int]:
+        """Where in its memory each packet's data start lies, octets; 0 for a packet without memory (GE-18)."""
+        if self._first is None:
+            return [self.start]
+        return [buffer.address for buffer in self.net_buffers()]
 
     def structure(self) -> tuple[object, ...]:
         """What the list is made of, to compare before and after: memory and extent of each descriptor (NB-3)."""

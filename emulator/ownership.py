@@ -64,7 +64,8 @@ class Ownership:
         self.violations = violations
         self.stacks = stacks
         self.deny: Callable[[str], bool] | None = None
-        self._live: dict[NetBufferList, Any] = {}
+        self.live: dict[NetBufferList, Any] = {}
+        """What drivers made and have not freed, with the stack of its making or None."""
         self._referenced: dict[NetBufferList, int] = {}
         self._ages: dict[NetBufferList, int] = {}
 
@@ -127,7 +128,7 @@ class Ownership:
         made = NetBufferList(bytearray(), 0, 0, kind)
         made.first_net_buffer = buffer
         made.context = bytearray(context_size)
-        self._live[made] = self._stack()
+        self.live[made] = self._stack()
         return made
 
     def create_from(self, octets: bytes | bytearray, *, backfill: int = 0) -> NetBufferList:
@@ -140,12 +141,12 @@ class Ownership:
         memory = bytearray(backfill) + octets
         made = NetBufferList(memory, backfill, len(memory), CREATED)
         made.base = 0
-        self._live[made] = self._stack()
+        self.live[made] = self._stack()
         return made
 
     def adopt_created(self, made: NetBufferList) -> NetBufferList:
         """Count a list that some other function made for the driver; freed with `free_list`."""
-        self._live[made] = self._stack()
+        self.live[made] = self._stack()
         return made
 
     def adopt_clone(self, made: NetBufferList, parent: NetBufferList | None) -> NetBufferList:
@@ -153,7 +154,7 @@ class Ownership:
         if parent is not None:
             return self._adopt(made, parent)
         made.made_of = made.memory if made.flat else made.structure()
-        self._live[made] = self._stack()
+        self.live[made] = self._stack()
         return made
 
     def _adopt(self, made: NetBufferList, parent: NetBufferList) -> NetBufferList:
@@ -164,7 +165,7 @@ class Ownership:
         origin = parent.origin
         if origin is not None:
             origin.claims += 1
-        self._live[made] = self._stack() if self.stacks else None
+        self.live[made] = self._stack() if self.stacks else None
         return made
 
     # -- freeing ----------------------------------------------------------------------------------------
@@ -175,7 +176,7 @@ class Ownership:
         Source: NB-3, NB-5, NB-9.
         """
         call = "FwpsFreeCloneNetBufferList0"
-        suspect = clone.state or clone.kind not in CLONES or flags or clone not in self._live
+        suspect = clone.state or clone.kind not in CLONES or flags or clone not in self.live
         if suspect and not self._freeable(call, clone, CLONES, flags):
             return
         first = clone._first
@@ -219,14 +220,14 @@ class Ownership:
             self._violation(rule, call, item, "it was not made by the function that this one belongs to")
         elif item.state == IN_FLIGHT:
             self._violation("GE-3", call, item, "it is in flight and the stack's until its completion")
-        elif item not in self._live:
+        elif item not in self.live:
             self._violation("NB-9", call, item, "it does not belong to this host")
         else:
             return True
         return False
 
     def _forget(self, item: NetBufferList) -> None:
-        del self._live[item]
+        del self.live[item]
         item.state = FREED
         item.parent = None
         if self.stacks:
@@ -284,7 +285,7 @@ class Ownership:
 
     def counters(self) -> Counters:
         """What drivers hold right now."""
-        held = list(self._live)
+        held = list(self.live)
         clones = sum(1 for item in held if item.kind in CLONES)
         return Counters(clones, len(held) - clones, sum(list(self._referenced.values())))
 
@@ -294,24 +295,24 @@ class Ownership:
         How long a tick lasts is for whoever has a clock.  Lists in flight are the stack's and do not count.
         Source: NB-10.
         """
-        kept = [item for item in list(self._live) if item.kind in CLONES and item.state == DRIVER]
+        kept = [item for item in list(self.live) if item.kind in CLONES and item.state == DRIVER]
         self._ages = {item: self._ages.get(item, 0) + 1 for item in (*kept, *list(self._referenced))}
         for item in [item for item, age in self._ages.items() if age == limit]:
-            call = "FwpsAllocateCloneNetBufferList0" if item in self._live else "FwpsReferenceNetBufferList0"
+            call = "FwpsAllocateCloneNetBufferList0" if item in self.live else "FwpsReferenceNetBufferList0"
             self._violation("NB-10", call, item, "it is held for too long: copy what is needed and give it back")
 
     def leaks(self) -> list[tuple[NetBufferList, tuple[str, ...]]]:
         """Every list still held, with the stack of its making where that was recorded."""
-        held = [(item, tuple(stack or ())) for item, stack in list(self._live.items())]
-        return held + [(item, ()) for item in list(self._referenced) if item not in self._live]
+        held = [(item, tuple(stack or ())) for item, stack in list(self.live.items())]
+        return held + [(item, ()) for item in list(self._referenced) if item not in self.live]
 
     def owns(self, item: NetBufferList) -> bool:
         """True when a driver made this list and has not freed it (GE-20)."""
-        return item in self._live
+        return item in self.live
 
     def made_at(self, item: NetBufferList) -> tuple[str, ...]:
         """The stack of a list's making, innermost call first; empty when not recorded."""
-        return tuple(self._live.get(item) or ())
+        return tuple(self.live.get(item) or ())
 
     def _stack(self) -> tuple[str, ...] | None:
         return call_stack() if self.stacks else None
