@@ -139,21 +139,22 @@ class FWPS_CLASSIFY_OUT0:
             seen.core.violate("CO-12", "classifyFn", "classifyOut was written after classifyFn had returned")
 
 
-def as_classify(classify_fn: Callable[..., None], version: int) -> ClassifyFn:
-    """A callout's classifyFn of version 0, 1 or 2 in the form the engine calls.  Source: CO-10.
+def layer_data(seen: Indication) -> Any:
+    """What classifyFn gets as layerData: the list, a stream layer's data, or None.  Source: CO-12."""
+    return seen.net_buffer_list if seen.stream is None else seen.stream
 
-    layerData is the list, what a stream layer put into the indication, or None.
-    """
+
+def as_classify(classify_fn: Callable[..., None], version: int) -> ClassifyFn:
+    """A callout's classifyFn of version 0, 1 or 2 in the form the engine calls.  Source: CO-10."""
     # Unspecified: classifyContext.  Nothing takes one yet, so that it is None.
     context = () if version == 0 else (None,)
 
     def classify(seen: Indication) -> None:
-        data = seen.net_buffer_list if seen.stream is None else seen.stream
         assert seen.filter is not None
         classify_fn(
             FWPS_INCOMING_VALUES0(seen),
             FWPS_INCOMING_METADATA_VALUES0(seen),
-            data,
+            layer_data(seen),
             *context,
             FWPS_FILTER0(seen.core, seen.filter),
             seen.flow_context,
