@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import pytest
 
 from emulator.checksums import fix_checksums
-from emulator.paths.queue import AlreadySettled, HookNumber, Verdict
+from emulator.paths.netlink_queue import NetlinkQueue
+from emulator.paths.queue import AlreadySettled, HookNumber, QueueBackend, QueuedPacket, Verdict
 from netns.rules import Hook, Mark
 
 if TYPE_CHECKING:
@@ -133,6 +135,27 @@ def test_packets_are_held_as_long_as_wanted_and_settled_in_any_order(bed: Bed) -
     queue.flush()
     assert bed.arrived(3) == [b"5", b"3", b"canary"]
     assert queue.counts().refused == 0
+
+
+def test_a_packet_that_could_not_be_read_is_never_let_pass(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    if bed.backend is not QueueBackend.NETLINK:
+        return  # only our own backend reads messages itself
+    queue, _ = bed.queue(), bed.divert()
+    assert isinstance(queue, NetlinkQueue)
+    read = queue._reader.read
+
+    def blind(buffer: bytearray, offsets: Iterable[int], lengths: Iterable[int]) -> list[QueuedPacket]:
+        packets = read(buffer, offsets, lengths)
+        queue._tally["malformed"] += sum(bed.said(packet) == b"odd" for packet in packets)
+        return [packet for packet in packets if bed.said(packet) != b"odd"]
+
+    monkeypatch.setattr(queue._reader, "read", blind)
+    bed.send(b"a", b"odd", b"b")
+    for packet in bed.received(queue, 2):
+        queue.settle(packet)
+    queue.flush()
+    assert bed.arrived(2) == [b"a", b"b"]
+    assert (queue.counts().malformed, queue.counts().unread) == (1, 1)
 
 
 def test_a_second_verdict_is_refused_and_changes_nothing(bed: Bed) -> None:

@@ -80,6 +80,7 @@ def test_each_packet_owns_its_octets() -> None:
     [
         message(2)[:-1],
         message(2) + bytes(4),
+        struct.pack("=I", 99) + message(2)[4:],
         message(2, queue=9),
         message(2, queue=7 + 256),
         message(2)[:30],

@@ -107,6 +107,16 @@ def test_what_is_accepted_in_order_is_one_message() -> None:
     assert buffer.messages == 1
 
 
+def test_queues_in_turn_keep_their_order_and_their_ids() -> None:
+    buffer = Buffer()
+    for packet in buffer.arrive((7, 1), (7, 3), (300, 1), (300, 1), (7, 1), (300, 3)):
+        buffer.settle(packet)
+    buffer.flush()
+    settled = [(effect.queue, effect.number) for effect in buffer.kernel.effects]
+    assert settled == [(7, 1), (7, 2), (300, 1), (300, 2), (7, 3), (300, 3)]
+    assert buffer.messages == 4
+
+
 def test_accepting_around_a_held_packet_leaves_it_held() -> None:
     buffer = Buffer()
     first, held, third = buffer.arrive((7, 1), (7, 1), (7, 1))
