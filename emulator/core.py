@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from emulator.calls import InjectionCalls
 from emulator.engine import FilterEngine
 from emulator.handle import InjectionHandle, create_handle
 from emulator.injection import FUNCTION_NAMES, TRANSPORT_SEND, Injection
@@ -17,6 +16,7 @@ from emulator.ledger import Ledger
 from emulator.netbuffer import POINTER_MASK
 from emulator.octets import TCP, IpView, Malformed
 from emulator.ownership import Ownership
+from emulator.stream_engine import StreamEngine
 from emulator.tags import Tags
 from emulator.violations import Violation, ViolationLog
 from emulator.wfptypes import AddressFamily, InjectionType, WindowsVersion
@@ -45,6 +45,8 @@ class Core:
         self.ledger = Ledger()
         self.tags = Tags(self)
         self.engine = FilterEngine(self)
+        self.streams = StreamEngine(self)
+        self.engine.flows.on_abort = self.streams.abort
         self.compartments = frozenset({0, 1})
         """The unspecified and the default compartment: one namespace is one compartment (NS-5)."""
         self.not_ready = True
@@ -102,12 +104,12 @@ class Core:
         return threading.get_ident() in self.dispatch_threads
 
     def violate(
-        self, rule: str, call: str, message: str, *, handle: InjectionCalls | None = None, packet: str = ""
+        self, rule: str, call: str, message: str, *, handle: object = None, packet: str = ""
     ) -> None:
         """Record one broken obligation (GE-9)."""
         self.violations.record(Violation(rule, call, message, repr(handle) if handle else "", packet))
 
-    def callback_raised(self, where: str, error: BaseException, *, handle: InjectionCalls | None = None) -> None:
+    def callback_raised(self, where: str, error: BaseException, *, handle: object = None) -> None:
         """Record that a driver's function raised: told as a violation, and kept with its traceback."""
         self.callback_errors.append((where, error))
         self.violate("GE-9", where, f"it raised {type(error).__name__}: {error}", handle=handle)
@@ -123,6 +125,7 @@ class Core:
             rule = "NB-12" if item.references else "NB-9"
             held.append(f"{item!r} was never given back ({rule})" + (f", made at {stack[0]}" if stack else ""))
         held += self.engine.leaks()
+        held += self.streams.leaks()
         held += self.tags.leaks()
         return held
 

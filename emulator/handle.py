@@ -9,6 +9,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from emulator.calls import InjectionCalls
+from emulator.calls_stream import StreamCalls
 from emulator.errors import (
     FwpInvalidFlags,
     FwpInvalidParameter,
@@ -27,11 +28,11 @@ if TYPE_CHECKING:
     from emulator.core import Core
 
 
-class InjectionHandle(InjectionCalls):
+class InjectionHandle(InjectionCalls, StreamCalls):
     """A right to inject: which functions, which address family, until destroyed.
 
     Handles are equal only to themselves (HC-16).  The injection calls are `network_send`,
-    `network_receive`, `transport_send`, `transport_receive` and `forward`.
+    `network_receive`, `transport_send`, `transport_receive`, `forward` and `stream_inject`.
     Source: HC-1..HC-19, HD-1..HD-9.
     """
 
