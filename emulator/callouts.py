@@ -9,6 +9,7 @@ from uuid import UUID
 
 from emulator.callout import Callout, ClassifyFn, FlowDeleteFn, NotifyFn, RegisteredCallout
 from emulator.errors import CalloutNotFound, DeviceBusy, FwpAlreadyExists, FwpInUse, FwpNullPointer
+from emulator.ntstatus import NtStatus
 from emulator.wfptypes import CalloutFlag, NotifyType
 
 if TYPE_CHECKING:
@@ -80,10 +81,10 @@ class CalloutRegistry:
         """
         call = "FwpsCalloutUnregisterById0"
         self._passive_only(call)
-        callout = self._by_id.get(callout_id)
-        if callout is None:
-            raise CalloutNotFound(f"{call}: there is no callout {callout_id}", rule="CO-4")
         with self._guard:
+            callout = self._by_id.get(callout_id)
+            if callout is None:
+                raise CalloutNotFound(f"{call}: there is no callout {callout_id}", rule="CO-4")
             if callout.leaving:
                 raise FwpInUse(f"{call}: {callout!r} is being unregistered on another thread", rule="CO-4")
             callout.leaving = True
@@ -105,7 +106,7 @@ class CalloutRegistry:
             return  # recorded as a violation already; waiting here would be waiting for ourselves
         with callout.idle:
             while callout.running:
-                callout.idle.wait(0.05)
+                callout.idle.wait()
 
     def by_key(self, key: UUID | None) -> RegisteredCallout | None:
         """The callout with this key."""
@@ -115,11 +116,21 @@ class CalloutRegistry:
         """The callout with this id."""
         return self._by_id.get(callout_id)
 
-    def filter_committed(self, item: Filter) -> None:
-        """Tell the callout of a filter now in force, if it asked to be told (CO-30)."""
+    def tell(self, kind: NotifyType, item: Filter) -> NtStatus:
+        """Tell the callout of a filter what happens to it, if it wants to know; its answer.
+
+        A function that raises is a violation and answers UNSUCCESSFUL.  Source: CO-30.
+        """
         callout = item.callout
-        if callout is not None and callout.notify is not None and callout.flags & CalloutFlag.ENABLE_COMMIT_ADD_NOTIFY:
-            callout.notify(NotifyType.ADD_FILTER_POST_COMMIT, item.key, item)
+        if callout is None or callout.notify is None:
+            return NtStatus.SUCCESS
+        if kind == NotifyType.ADD_FILTER_POST_COMMIT and not callout.flags & CalloutFlag.ENABLE_COMMIT_ADD_NOTIFY:
+            return NtStatus.SUCCESS
+        try:
+            return callout.notify(kind, None if kind == NotifyType.DELETE_FILTER else item.key, item)
+        except Exception as error:  # the driver's own fault: told, and the run goes on
+            self.core.callback_raised(f"notifyFn of {callout!r}", error)
+            return NtStatus.UNSUCCESSFUL
 
     def _passive_only(self, call: str) -> None:
         if self.core.at_dispatch():

@@ -29,7 +29,7 @@ class FlowContexts:
         self.table = FlowTable(self._ended)
         self.on_abort: Callable[[Flow], None] | None = None
         self._guard = threading.RLock()
-        self._late: list[tuple[Flow, int, int, Any]] = []
+        self._leaving: dict[_Leaving, None] = {}
 
     def associate(self, flow_number: int, layer: int, callout_id: int, context: Any) -> None:
         """Attach a context to a flow, for one callout at one layer.
@@ -43,9 +43,9 @@ class FlowContexts:
             why = "the context is 0" if not context else f"callout {callout_id} has no flowDeleteFn"
             raise InvalidParameter(f"{call}: {why}", rule="FL-1")
         flow = self.table.number(flow_number)
-        if flow is None:
-            raise FwpNotFound(f"{call}: there is no flow {flow_number}", rule="FL-1")
         with self._guard:
+            if flow is None or flow.ended:
+                raise FwpNotFound(f"{call}: there is no flow {flow_number}", rule="FL-1")
             if (layer, callout_id) in flow.contexts:
                 raise ObjectNameExists(f"{call}: {callout!r} has a context on {flow!r} already", rule="FL-2")
             flow.contexts[layer, callout_id] = context
@@ -61,11 +61,12 @@ class FlowContexts:
                 raise Unsuccessful(
                     f"FwpsFlowRemoveContext0: callout {callout_id} has no context on flow {flow_number}", rule="FL-4"
                 )
-            context = flow.contexts.pop((layer, callout_id))
-            if flow.classifying.get(callout_id):
-                self._late.append((flow, layer, callout_id, context))
+            leaving = _Leaving(flow, layer, callout_id, flow.contexts.pop((layer, callout_id)))
+            # Noting comes before looking: a classify that returns in between finds the note.
+            self._leaving[leaving] = None
+            if not self._take(leaving):
                 return NtStatus.PENDING
-        self._deleted(layer, callout_id, context)
+        self._delete(leaving)
         return NtStatus.SUCCESS
 
     def abort(self, flow_number: int) -> None:
@@ -81,23 +82,24 @@ class FlowContexts:
         self.table.end(flow)
 
     def enter(self, flow: Flow, callout_id: int) -> None:
-        """Note that a classify of this flow begins for a callout."""
-        flow.classifying[callout_id] = flow.classifying.get(callout_id, 0) + 1
+        """Note that a classify of this flow begins for a callout; only then may it look at its context (FL-10)."""
+        flow.classifying[callout_id] += 1
 
     def leave(self, flow: Flow, callout_id: int) -> None:
         """Note that a classify of this flow has returned; contexts removed meanwhile are deleted now."""
         flow.classifying[callout_id] -= 1
-        if self._late and not flow.classifying[callout_id]:
+        if self._leaving:
             with self._guard:
-                due = [item for item in self._late if item[0] is flow and item[2] == callout_id]
-                self._late = [item for item in self._late if item not in due]
-            for _, layer, number, context in due:
-                self._deleted(layer, number, context)
+                mine = (item for item in self._leaving if item.flow is flow and item.callout_id == callout_id)
+                due = [item for item in mine if self._take(item)]
+            for item in due:
+                self._delete(item)
 
     def count(self, callout_id: int) -> int:
-        """How many contexts a callout has, those about to be deleted included."""
-        held = sum(1 for flow in self.table for _, number in flow.contexts if number == callout_id)
-        return held + sum(1 for item in self._late if item[2] == callout_id)
+        """How many contexts a callout has, those whose delete function has not returned included."""
+        with self._guard:
+            held = sum(1 for flow in self.table for _, number in flow.contexts if number == callout_id)
+            return held + sum(1 for item in self._leaving if item.callout_id == callout_id)
 
     def leaks(self) -> list[str]:
         """Contexts still attached, in words (OR-3)."""
@@ -110,16 +112,38 @@ class FlowContexts:
     def _ended(self, flow: Flow) -> None:
         with self._guard:
             contexts, flow.contexts = flow.contexts, {}
-            busy = [item for item in contexts.items() if flow.classifying.get(item[0][1])]
-            self._late += [(flow, layer, number, context) for (layer, number), context in busy]
-        for (layer, number), context in contexts.items():
-            if ((layer, number), context) not in busy:
-                self._deleted(layer, number, context)
+            leaving = [_Leaving(flow, layer, number, context) for (layer, number), context in contexts.items()]
+            self._leaving.update(dict.fromkeys(leaving))
+            due = [item for item in leaving if self._take(item)]
+        for item in due:
+            self._delete(item)
 
-    def _deleted(self, layer: int, callout_id: int, context: Any) -> None:
-        callout = self.callouts.by_id(callout_id)
+    def _take(self, leaving: _Leaving) -> bool:
+        """Make the caller the one who deletes a context, unless a classify still has it or another deletes it."""
+        if leaving.taken or leaving.flow.classifying[leaving.callout_id]:
+            return False
+        leaving.taken = True
+        return True
+
+    def _delete(self, leaving: _Leaving) -> None:
+        callout = self.callouts.by_id(leaving.callout_id)
         if callout is not None and callout.flow_delete is not None:
             try:
-                callout.flow_delete(layer, callout_id, context)
+                callout.flow_delete(leaving.layer, leaving.callout_id, leaving.context)
             except Exception as error:  # the driver's own fault: told, and the run goes on
                 self.core.callback_raised("flowDeleteFn", error)
+        with self._guard:
+            del self._leaving[leaving]
+
+
+class _Leaving:
+    """A context taken off its flow, until its delete function has returned."""
+
+    __slots__ = ("flow", "layer", "callout_id", "context", "taken")
+
+    def __init__(self, flow: Flow, layer: int, callout_id: int, context: Any) -> None:
+        self.flow = flow
+        self.layer = layer
+        self.callout_id = callout_id
+        self.context = context
+        self.taken = False

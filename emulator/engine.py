@@ -16,7 +16,14 @@ from uuid import UUID
 from emulator.callout import RegisteredCallout
 from emulator.callouts import CalloutRegistry
 from emulator.contexts import FlowContexts
-from emulator.errors import CalloutNotificationFailed, FilterNotFound, FwpAlreadyExists, FwpInUse, SublayerNotFound
+from emulator.errors import (
+    CalloutNotificationFailed,
+    FilterNotFound,
+    FwpAlreadyExists,
+    FwpInUse,
+    LayerNotFound,
+    SublayerNotFound,
+)
 from emulator.fields import reader
 from emulator.filters import INSPECTION, UNIVERSAL, Filter, SubLayer, choose_weight
 from emulator.layers import Layer, layer_info
@@ -25,6 +32,7 @@ from emulator.wfptypes import Action, FilterFlag, NotifyType
 
 if TYPE_CHECKING:
     from emulator.core import Core
+    from emulator.flows import Flow
     from emulator.indication import Indication
 
 _BLOCK, _PERMIT, _NONE = int(Action.BLOCK), int(Action.PERMIT), int(Action.NONE)
@@ -103,9 +111,10 @@ class FilterEngine:
     def add_filter(self, item: Filter) -> Filter:
         """Put a filter in force for the indications that begin later.
 
-        The callout it names is asked first and may refuse.  Raises SublayerNotFound, FwpInvalidParameter,
-        FwpTypeMismatch, FwpAlreadyExists (key in use), CalloutNotificationFailed.
-        Source: FI-1..FI-7, CO-30.
+        The callout it names is asked first and may refuse.  Raises LayerNotFound (also one that the profile's
+        Windows lacks), SublayerNotFound, FwpAlreadyExists (key in use), FwpInvalidActionType, FwpNullPointer
+        (a callout action without a key), ConditionNotFound, FwpInvalidParameter, FwpTypeMismatch,
+        CalloutNotificationFailed.  Source: FI-1..FI-7, CO-30, VE-1.
         """
         with self._guard:
             if item.sublayer not in self.sublayers:
@@ -113,20 +122,20 @@ class FilterEngine:
             if any(other.key == item.key for other in self.filters.values()):
                 raise FwpAlreadyExists(f"{item!r}: there is a filter {item.key}", rule="FI-1")
             item.compile()
+            if layer_info(item.layer).since > self.core.profile:
+                name, profile = Layer(item.layer).name, self.core.profile.name
+                raise LayerNotFound(f"{item!r}: there is no {name} in {profile}", rule="VE-1")
             if not item.filter_id:  # one that was deleted and comes back keeps its number
                 self._ids += 1
                 item.filter_id = self._ids
             item.effective_weight = choose_weight(item.weight, len(item.conditions), item.filter_id)
             item.callout = self.callouts.by_key(item.callout_key)
-            if item.callout is not None and item.callout.notify is not None:
-                status = item.callout.notify(NotifyType.ADD_FILTER, item.key, item)
-                if not nt_success(status):
-                    raise CalloutNotificationFailed(
-                        f"{item.callout!r} refused {item!r} with {status.name}", rule="CO-30"
-                    )
+            status = self.callouts.tell(NotifyType.ADD_FILTER, item)
+            if not nt_success(status):
+                raise CalloutNotificationFailed(f"{item.callout!r} refused {item!r} with {status.name}", rule="CO-30")
             self.filters[item.filter_id] = item
             self._rebuild(item.layer)
-            self.callouts.filter_committed(item)
+            self.callouts.tell(NotifyType.ADD_FILTER_POST_COMMIT, item)
         if self.on_change is not None:
             self.on_change()
         return item
@@ -141,8 +150,7 @@ class FilterEngine:
             if item is None:
                 raise FilterNotFound(f"there is no filter {filter_id}", rule="FI-7")
             self._rebuild(item.layer)
-            if item.callout is not None and item.callout.notify is not None:
-                item.callout.notify(NotifyType.DELETE_FILTER, None, item)
+            self.callouts.tell(NotifyType.DELETE_FILTER, item)
         if self.on_change is not None:
             self.on_change()
 
@@ -159,7 +167,8 @@ class FilterEngine:
         by_sublayer: dict[UUID, list[Filter]] = {}
         for item in here:
             by_sublayer.setdefault(item.sublayer, []).append(item)
-        ordered = sorted(by_sublayer, key=lambda key: -self.sublayers[key].weight)
+        # The built-in inspection sublayer comes last, whatever others weigh (FI-4).
+        ordered = sorted(by_sublayer, key=lambda key: (key == INSPECTION.key, -self.sublayers[key].weight))
         built = tuple(SubLayerFilters(self.sublayers[key], by_sublayer[key], layer) for key in ordered)
         table = dict(self.at_layer)
         if built:
@@ -169,9 +178,10 @@ class FilterEngine:
         self.at_layer = table
 
     def _callout_changed(self, key: UUID, callout: RegisteredCallout | None) -> None:
-        for item in self.filters.values():
-            if item.callout_key == key:
-                item.callout = callout
+        with self._guard:
+            for item in self.filters.values():
+                if item.callout_key == key:
+                    item.callout = callout
 
     # -- classifying ------------------------------------------------------------------------------------
 
@@ -196,9 +206,11 @@ class FilterEngine:
                     break
         seen.action = decision
         seen.ended = True
-        if decision != _BLOCK:
-            seen.out_flags &= ~_ABSORB
-        return decision != _BLOCK
+        if decision == _BLOCK:
+            return False
+        seen.out_flags &= ~_ABSORB
+        seen.blocked_by = 0
+        return True
 
     def _ask(self, item: Filter, seen: Indication, decision: int) -> int:
         """The decision after one matching filter, or 0 when it does not end its sublayer."""
@@ -214,27 +226,40 @@ class FilterEngine:
                 return 0
             seen.flow_context = 0
         else:
+            # Entering comes before looking: a removal that begins in between waits for this classify (FL-10).
+            self.flows.enter(flow, callout.callout_id)
             seen.flow_context = flow.contexts.get((seen.layer, callout.callout_id), 0)
             if callout.conditional_on_flow and not seen.flow_context:
+                self.flows.leave(flow, callout.callout_id)
                 return 0
-            self.flows.enter(flow, callout.callout_id)
-        before_rights, before_flags = seen.rights, seen.out_flags
-        entry = _NONE if decision == _PERMIT and before_rights else decision
+        # Counting comes before looking, too: an unregister that begins in between waits (CO-6).
+        callout.running += 1
+        if callout.unregistering:
+            self._returned(callout, flow)
+            return _unregistered(item, seen, decision)
+        rights, flags = seen.rights, seen.out_flags
+        entry = _NONE if decision == _PERMIT and rights else decision
         seen.action = entry
         seen.filter = item
-        callout.running += 1
         try:
             callout.classify(seen)
         except Exception as error:  # the driver's own fault: told, and the packet does not slip through
             self.core.callback_raised(f"classifyFn of {callout!r}", error)
-            seen.action = _BLOCK if kind == _TERMINATING else _NONE
-        callout.running -= 1
+            seen.action, seen.rights, seen.out_flags = _BLOCK if rights else entry, rights, flags
+        finally:
+            self._returned(callout, flow)
+        if seen.out_flags != flags:
+            self._check_flags(item, seen, flags)
+        return self._result(item, seen, decision, entry, rights, flags)
+
+    def _returned(self, callout: RegisteredCallout, flow: Flow | None) -> None:
+        """A classify is over: contexts and unregisters that waited for it go on."""
         if flow is not None:
             self.flows.leave(flow, callout.callout_id)
+        callout.running -= 1
         if callout.unregistering:
             with callout.idle:
                 callout.idle.notify_all()
-        return self._result(item, seen, decision, entry, before_rights, before_flags)
 
     def _result(
         self, item: Filter, seen: Indication, decision: int, entry: int, rights: int, flags: int
@@ -252,48 +277,62 @@ class FilterEngine:
                 self.core.violate(
                     "CO-14",
                     f"classifyFn of {item.callout!r}",
-                    f"it set {Action(action).name} without the right to decide; only a BLOCK over a PERMIT counts",
+                    f"it set {_name(action)} without the right to decide; only a BLOCK over a PERMIT counts",
                 )
             seen.out_flags = flags
             return decision if kind == _TERMINATING else 0
         if action == _BLOCK:
-            self._check_absorb(item, seen)
             return _BLOCK
         if action == _PERMIT:
             seen.out_flags &= ~_ABSORB
             return _PERMIT
-        if kind == _TERMINATING:
-            return _BLOCK
-        return 0
+        seen.out_flags = flags
+        return _BLOCK if kind == _TERMINATING else 0
 
-    def _check_absorb(self, item: Filter, seen: Indication) -> None:
-        if seen.out_flags & _ABSORB and not _ABSORB_ALLOWED[seen.layer]:
-            self.core.violate("CO-17", f"classifyFn of {item.callout!r}", f"ABSORB does not count at {seen!r}")
-            seen.out_flags &= ~_ABSORB
+    def _check_flags(self, item: Filter, seen: Indication, flags: int) -> None:
+        """Keep of the flags what a callout may change: ABSORB, with a BLOCK, where the layer has it."""
+        absorb = seen.out_flags & _ABSORB
+        if absorb and not flags & _ABSORB:
+            why = "with a BLOCK only" if seen.action != _BLOCK else ""
+            why = why or ("" if _ABSORB_ALLOWED[seen.layer] else f"not at {Layer(seen.layer).name}")
+            if why:
+                self.core.violate("CO-17", f"classifyFn of {item.callout!r}", f"ABSORB counts {why}")
+                absorb = 0
+        seen.out_flags = flags & ~_ABSORB | absorb
+
+
+def _name(action: int) -> str:
+    try:
+        return Action(action).name
+    except ValueError:
+        return f"the action {action:#x}"
 
 
 def _plain(item: Filter, seen: Indication, decision: int) -> int:
     """A filter without a callout: its BLOCK is hard, its PERMIT soft unless it clears the right (FI-2, FI-5)."""
     if not seen.rights:
         return decision
-    if item.action == _BLOCK:
+    if item.kind == _BLOCK:
         seen.rights = 0
         return _BLOCK
-    if item.clears_right:
-        seen.rights = 0
-    return _PERMIT
+    return _permit(item, seen)
 
 
 def _unregistered(item: Filter, seen: Indication, decision: int) -> int:
     """A filter whose callout is not there: blocks, unless told to permit; an inspection is ignored (CO-3)."""
-    if item.action == _INSPECTION:
+    if item.kind == _INSPECTION:
         return 0
     if not seen.rights:
         return decision
     if item.flags & FilterFlag.PERMIT_IF_CALLOUT_UNREGISTERED:
-        return _PERMIT
+        return _permit(item, seen)
     seen.rights = 0
     return _BLOCK
 
 
-
+def _permit(item: Filter, seen: Indication) -> int:
+    """A PERMIT that no callout has made: soft unless the filter says otherwise."""
+    seen.out_flags &= ~_ABSORB
+    if item.clears_right:
+        seen.rights = 0
+    return _PERMIT

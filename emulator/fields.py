@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from emulator.interfaces import SUB_INTERFACE
 from emulator.layers import layer_info
-from emulator.octets import IpView
+from emulator.octets import IpView, Malformed
 from emulator.wfptypes import DEFAULT_COMPARTMENT_ID
 
 if TYPE_CHECKING:
@@ -53,9 +53,43 @@ def remote_port(seen: Indication) -> int:
     return (view.source_port if seen.inbound else view.destination_port) or 0
 
 
-def _embedded(seen: Indication) -> IpView:
-    """The packet that an ICMP error is about, from behind the 8 octets of its ICMP header."""
-    return IpView(seen.memory, seen.view.transport_offset + 8, seen.ip_end)
+def _embedded(seen: Indication) -> IpView | None:
+    """The packet that an ICMP error is about, from behind the 8 octets of its ICMP header; None for garbage."""
+    try:
+        view = IpView(seen.memory, seen.view.transport_offset + 8, seen.ip_end)
+    except Malformed:
+        return None
+    return view if view.version == seen.view.version else None
+
+
+def _embedded_protocol(seen: Indication) -> int:
+    view = _embedded(seen)
+    return view.protocol if view is not None else 0
+
+
+def _embedded_remote(seen: Indication) -> int | bytes:
+    view = _embedded(seen)
+    return address_value(view.destination if view is not None else bytes(len(seen.view.source)))
+
+
+def _embedded_local_type(seen: Indication) -> int:
+    view = _embedded(seen)
+    return int(seen.interfaces.address_type(view.source)) if view is not None else 0
+
+
+def _embedded_local_port(seen: Indication) -> int:
+    """The port, or the ICMP type, that this host's packet came from."""
+    view = _embedded(seen)
+    if view is None:
+        return 0
+    return (view.icmp_type if view.is_icmp else view.source_port) or 0
+
+
+def _embedded_remote_port(seen: Indication) -> int:
+    view = _embedded(seen)
+    if view is None:
+        return 0
+    return (view.icmp_code if view.is_icmp else view.destination_port) or 0
 
 
 def _luid(index: Callable[[Indication], int]) -> Reader:
@@ -124,11 +158,11 @@ READERS: dict[str, Reader] = {
     "ARRIVAL_INTERFACE_TYPE": _type(_arrival),
     "NEXTHOP_INTERFACE_TYPE": _type(_arrival),
     "COMPARTMENT_ID": lambda seen: DEFAULT_COMPARTMENT_ID,
-    "EMBEDDED_PROTOCOL": lambda seen: _embedded(seen).protocol,
-    "EMBEDDED_REMOTE_ADDRESS": lambda seen: address_value(_embedded(seen).destination),
-    "EMBEDDED_LOCAL_ADDRESS_TYPE": lambda seen: int(seen.interfaces.address_type(_embedded(seen).source)),
-    "EMBEDDED_LOCAL_PORT": lambda seen: _embedded(seen).source_port or 0,
-    "EMBEDDED_REMOTE_PORT": lambda seen: _embedded(seen).destination_port or 0,
+    "EMBEDDED_PROTOCOL": _embedded_protocol,
+    "EMBEDDED_REMOTE_ADDRESS": _embedded_remote,
+    "EMBEDDED_LOCAL_ADDRESS_TYPE": _embedded_local_type,
+    "EMBEDDED_LOCAL_PORT": _embedded_local_port,
+    "EMBEDDED_REMOTE_PORT": _embedded_remote_port,
 }
 """How to read a field, by its name without the layer's prefix; one that is missing reads as 0."""
 

@@ -6,12 +6,20 @@ import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
+from operator import index
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
-from emulator.errors import FwpInvalidParameter, FwpTypeMismatch
+from emulator.errors import (
+    ConditionNotFound,
+    FwpInvalidActionType,
+    FwpInvalidParameter,
+    FwpNullPointer,
+    FwpTypeMismatch,
+    LayerNotFound,
+)
 from emulator.fields import address_value, reader
-from emulator.layers import layer_info
+from emulator.layers import Layer, field_index, layer_info
 from emulator.wfptypes import Action, FilterFlag
 
 if TYPE_CHECKING:
@@ -59,35 +67,41 @@ class Condition:
         if self.match == MatchType.RANGE and not (isinstance(self.value, tuple) and len(self.value) == 2):
             raise FwpInvalidParameter(f"condition on {self.field}: RANGE takes a pair of values", rule="FI-6")
 
+    def name_at(self, layer: int) -> str:
+        """The layer's own name of the field: a second name such as ICMP_TYPE stands for another's.
+
+        Raises ConditionNotFound (no such field at the layer).
+        """
+        info = layer_info(layer)
+        try:
+            return info.fields[field_index(layer, self.field)]
+        except KeyError:
+            raise ConditionNotFound(f"{info.layer.name} has no field {self.field}", rule="FI-6") from None
+
     def predicate(self, layer: int) -> Predicate:
         """A function that tells whether an indication at `layer` meets the condition.
 
-        Raises FwpInvalidParameter (no such field at the layer), FwpTypeMismatch (value of another kind).
+        Raises ConditionNotFound (no such field at the layer), FwpTypeMismatch (value of another kind).
         """
-        info = layer_info(layer)
-        if self.field not in info.field_indexes:
-            raise FwpInvalidParameter(f"{info.layer.name} has no field {self.field}", rule="FI-6")
-        read = reader(layer, self.field)
-        if self.field.endswith("ADDRESS") and "MAC" not in self.field:
-            return self._address_predicate(read, info.version)
+        name = self.name_at(layer)
+        read = reader(layer, name)
+        if name in ADDRESS_FIELDS:
+            return self._address_predicate(read, layer_info(layer).version)
         return self._number_predicate(read)
 
     def _number_predicate(self, read: Callable[[Indication], Any]) -> Predicate:
-        value: Any = self.value
-        if isinstance(value, tuple):
-            low, high = int(value[0]), int(value[1])
+        if self.match == MatchType.RANGE:
+            low, high = (_number(item, self.field) for item in self.value)
             return lambda seen: low <= read(seen) <= high
-        try:
-            number = int(value)
-        except (TypeError, ValueError) as error:
-            raise FwpTypeMismatch(f"condition on {self.field}: {value!r} is not a number", rule="FI-6") from error
-        return _COMPARE[self.match](read, number)
+        return _COMPARE[self.match](read, _number(self.value, self.field))
 
     def _address_predicate(self, read: Callable[[Indication], Any], version: int | None) -> Predicate:
         value = self.value
-        if isinstance(value, tuple):
+        if self.match == MatchType.RANGE:
             low, high = (_address(item, version, self.field) for item in value)
             return lambda seen: low <= read(seen) <= high
+        if self.match in _FLAG_MATCHES:
+            raise FwpTypeMismatch(f"condition on {self.field}: an address has no {self.match.name}", rule="FI-6")
         network = _network(value, version)
         if network is None:
             return _COMPARE[self.match](read, _address(value, version, self.field))
@@ -116,9 +130,32 @@ _COMPARE: dict[MatchType, Callable[[Callable[[Any], Any], Any], Predicate]] = {
 }
 
 
+ADDRESS_FIELDS = frozenset(
+    {
+        "IP_LOCAL_ADDRESS",
+        "IP_REMOTE_ADDRESS",
+        "IP_SOURCE_ADDRESS",
+        "IP_DESTINATION_ADDRESS",
+        "EMBEDDED_REMOTE_ADDRESS",
+    }
+)
+"""Fields that hold an IP address: IPv4 a number, IPv6 16 octets (LA-34)."""
+_FLAG_MATCHES = (MatchType.FLAGS_ALL_SET, MatchType.FLAGS_ANY_SET, MatchType.FLAGS_NONE_SET)
+
+
+def _number(value: Any, name: str) -> int:
+    try:
+        return int(value, 0) if isinstance(value, str) else index(value)
+    except (TypeError, ValueError) as error:
+        raise FwpTypeMismatch(f"condition on {name}: {value!r} is not a number", rule="FI-6") from error
+
+
 def _network(value: Any, version: int | None) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
     if isinstance(value, str) and "/" in value:
-        value = ipaddress.ip_network(value, strict=False)
+        try:
+            value = ipaddress.ip_network(value, strict=False)
+        except ValueError as error:
+            raise FwpTypeMismatch(f"{value!r} is not a network", rule="FI-6") from error
     if isinstance(value, (ipaddress.IPv4Network, ipaddress.IPv6Network)):
         if value.version != version:
             raise FwpTypeMismatch(f"{value} at a layer of IP version {version}", rule="FI-6")
@@ -128,7 +165,10 @@ def _network(value: Any, version: int | None) -> ipaddress.IPv4Network | ipaddre
 
 def _address(value: Any, version: int | None, name: str) -> Any:
     if isinstance(value, str):
-        value = ipaddress.ip_address(value)
+        try:
+            value = ipaddress.ip_address(value)
+        except ValueError as error:
+            raise FwpTypeMismatch(f"condition on {name}: {value!r} is not an address", rule="FI-6") from error
     if isinstance(value, (ipaddress.IPv4Address, ipaddress.IPv6Address)):
         if value.version != version:
             raise FwpTypeMismatch(f"condition on {name}: {value} at a layer of IP version {version}", rule="FI-6")
@@ -190,12 +230,22 @@ class Filter:
     conditional: bool = False
 
     def compile(self) -> None:
-        """Prepare the conditions; raises FwpInvalidParameter, FwpTypeMismatch."""
+        """Prepare the conditions.
+
+        Raises LayerNotFound, FwpInvalidActionType, FwpNullPointer (a callout action without a key),
+        ConditionNotFound, FwpTypeMismatch.
+        """
+        if not 0 <= self.layer < len(Layer):
+            raise LayerNotFound(f"{self!r}: there is no layer {self.layer}", rule="FI-1")
+        if self.action not in _FILTER_ACTIONS:
+            raise FwpInvalidActionType(f"{self!r}: {self.action.name} is not a filter's action", rule="FI-1")
+        if self.callout_key is None and self.action not in (Action.BLOCK, Action.PERMIT):
+            raise FwpNullPointer(f"{self!r}: {self.action.name} names no callout", rule="CO-11")
         self.kind = int(self.action)
         self.clears_right = bool(self.flags & FilterFlag.CLEAR_ACTION_RIGHT)
         by_field: dict[str, list[Predicate]] = {}
         for condition in self.conditions:
-            name = "" if self.flags & FilterFlag.OR_CONDITIONS else condition.field
+            name = "" if self.flags & FilterFlag.OR_CONDITIONS else condition.name_at(self.layer)
             by_field.setdefault(name, []).append(condition.predicate(self.layer))
         self.groups = tuple(tuple(group) for group in by_field.values())
 
@@ -214,20 +264,27 @@ class Filter:
         if self.flags & FilterFlag.OR_CONDITIONS:
             return None
         for name in _INDEXED:
-            mine = [item for item in self.conditions if item.field == name]
+            mine = [item for item in self.conditions if item.name_at(self.layer) == name]
             if len(mine) == 1 and mine[0].match == MatchType.EQUAL:
                 value = mine[0].value
                 if name.endswith("ADDRESS"):
                     if _network(value, layer_info(self.layer).version) is not None:
                         continue
                     return name, _address(value, layer_info(self.layer).version, name)
-                return name, int(value)
+                return name, _number(value, name)
         return None
 
     def __repr__(self) -> str:
         return f"<filter {self.filter_id} {self.name or self.action.name}>"
 
 
+_FILTER_ACTIONS = (
+    Action.BLOCK,
+    Action.PERMIT,
+    Action.CALLOUT_TERMINATING,
+    Action.CALLOUT_INSPECTION,
+    Action.CALLOUT_UNKNOWN,
+)
 _INDEXED = (
     "IP_REMOTE_PORT",
     "IP_LOCAL_PORT",

@@ -6,6 +6,7 @@ There is no clock here: whoever has one passes `now`, in seconds.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -40,7 +41,7 @@ class Flow:
         """Context by (layer, callout id)."""
         self.last_seen = now
         self.ended = False
-        self.classifying: dict[int, int] = {}
+        self.classifying: defaultdict[int, int] = defaultdict(int)
         """Running classifies by callout id: a context is not deleted under one (FL-4, FL-10)."""
         self.endpoint: Any = None
 

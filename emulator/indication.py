@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from emulator.fields import READERS, read_values
+from emulator.fields import READERS, read_values, reader
 from emulator.layerids import Layer
-from emulator.layers import LayerInfo, layer_info
+from emulator.layers import LayerInfo, field_index, layer_info
 from emulator.metadata import Metadata
 from emulator.netbuffer import NetBufferList
 from emulator.octets import IpView
@@ -109,11 +109,15 @@ class Indication:
         """One classifiable field by its name, for example "IP_REMOTE_PORT".
 
         IPv4 addresses are host-order numbers, IPv6 addresses 16 octets in network order, ports host-order
-        numbers.  Raises KeyError for a field the layer does not have.  Source: LA-30..LA-36.
+        numbers; for ICMP, ICMP_TYPE and ICMP_CODE are second names of the ports.  Raises KeyError for a field
+        the layer does not have.  Source: LA-30..LA-36.
         """
         if self.ended:
             self._late("value")
-        return self.values[layer_info(self.layer).field_indexes[name]]
+        index = field_index(self.layer, name)
+        if self._values is not None:
+            return self._values[index]
+        return reader(self.layer, layer_info(self.layer).fields[index])(self)
 
     @property
     def values(self) -> tuple[Any, ...]:
@@ -147,12 +151,18 @@ class Indication:
 
     def permit(self) -> None:
         """Let the data pass; final when the filter says CLEAR_ACTION_RIGHT.  Source: CO-15."""
+        if self.ended:
+            self._late("the decision")
+            return
         self.action = _PERMIT
         if self.filter is not None and self.filter.clears_right:
             self.rights = 0
 
     def hard_permit(self) -> None:
         """Let the data pass; only a callout's veto can still stop it.  Source: CO-15, FI-2."""
+        if self.ended:
+            self._late("the decision")
+            return
         self.action = _PERMIT
         self.rights = 0
 
@@ -161,6 +171,9 @@ class Indication:
 
         Source: CO-15, CO-17, CO-19.
         """
+        if self.ended:
+            self._late("the decision")
+            return
         self.action = _BLOCK
         if absorb:
             self.out_flags |= 1
@@ -169,6 +182,9 @@ class Indication:
 
     def continue_(self) -> None:
         """Leave the decision to the next filter.  Source: CO-16, CO-18."""
+        if self.ended:
+            self._late("the decision")
+            return
         self.action = _CONTINUE
 
     @property

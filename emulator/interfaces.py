@@ -10,6 +10,9 @@ SUB_INTERFACE = 1
 """The one sub-interface index: constant and not zero.  Differs from Windows: sub-interfaces do not exist."""
 
 
+_LOOPBACK6 = bytes(15) + b"\x01"
+
+
 class AddressType(IntEnum):
     """NL_ADDRESS_TYPE of an address as this host sees it."""
 
@@ -60,7 +63,7 @@ class InterfaceTable:
 
     def is_local(self, address: bytes) -> bool:
         """True for an address of this host and for any loopback address."""
-        return address in self._local or (len(address) == 4 and address[0] == 127)
+        return address in self._local or (address[0] == 127 if len(address) == 4 else address == _LOOPBACK6)
 
     def owner(self, address: bytes) -> Interface | None:
         """The interface that has this address."""

@@ -35,7 +35,15 @@ class Metadata:
         return (self.current_metadata_values & field) == field
 
     def _or_poison(self, field: M, value: Any) -> Any:
+        if self._seen.ended:
+            self._late()
+            return POISON
         return value if field & self.current_metadata_values else POISON
+
+    def _late(self) -> None:
+        self._seen.core.violate(
+            "CO-12", "classifyFn", "metadata of an indication was used after its classify had returned: copy it"
+        )
 
     @property
     def ip_header_size(self) -> int:
@@ -80,11 +88,17 @@ class Metadata:
     @property
     def header_include_header(self) -> Any:
         """The sender's own IP header of a raw send, octets; None otherwise.  Source: MD-9, TS-14."""
+        if self._seen.ended:
+            self._late()
+            return POISON
         return _raw_header(self._seen)
 
     @property
     def header_include_header_length(self) -> int:
         """Octets of `header_include_header`; 0 when the stack built the header.  Source: MD-9."""
+        if self._seen.ended:
+            self._late()
+            return POISON
         return len(_raw_header(self._seen) or b"")
 
     @property
