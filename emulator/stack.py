@@ -27,7 +27,7 @@ from emulator.paths.books import Books
 from emulator.paths.injector import Injector
 from emulator.paths.network import NetworkInjector
 from emulator.paths.packets import PacketPath
-from emulator.paths.plans import INPUT, POSTROUTING, PREROUTING, hooks_for
+from emulator.paths.plans import INPUT, POSTROUTING, PREROUTING, REENTRY, hooks_for
 from emulator.paths.queue import HookNumber, QueueBackend, QueueLimits, open_queue
 from emulator.wfptypes import Action, FilterFlag, WindowsVersion
 from netns.errors import Closed
@@ -259,8 +259,20 @@ class Stack:
             return
         self.packets.hooks |= wanted | marked
         self._install(wanted, marked)
+        gone = self.packets.hooks - wanted - marked
         self.packets.hooks = wanted | marked
         self._marked_only = marked
+        if gone:
+            self.loop.call(self._complete_unseen)
+
+    def _complete_unseen(self) -> None:
+        """Complete the sent injections that no hook will see any more: theirs were taken away meanwhile."""
+        self.packets.drain()
+        for injection in list(self._waiting):
+            version = injection.family.version
+            if not any((hook, version) in self.packets.hooks for hook in REENTRY[injection.function]):
+                injection.packets_left = 1
+                self._packet_done(injection, NtStatus.SUCCESS)
 
     def _install(self, wanted: set[tuple[int, int]], marked: set[tuple[int, int]]) -> None:
         from netns.rules import InstalledRules
