@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import socket
 
 import pytest
 
-from netns import features
+from netns import features, probes
 from netns.errors import KernelRefused, MissingFeature, NotPermitted
 from netns.features import Feature, probe_all
 from netns.lab import Lab
@@ -104,6 +105,22 @@ def test_a_kernel_without_queues_is_seen_as_such(monkeypatch: pytest.MonkeyPatch
     found = {feature.name: feature for feature in probe_all()}
     assert not any(found[f"NFQUEUE IPv{version}"].available for version in (4, 6))
     assert found["NFQUEUE IPv4"].is_fatal
+
+
+def test_a_mark_that_netfilter_does_not_see_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = probes._raw
+
+    def unmarked(namespace: Namespace, version: int) -> socket.socket:
+        sock = real(namespace, version)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, 0)
+        return sock
+
+    monkeypatch.setattr(probes, "_raw", unmarked)
+    found = {feature.name: feature for feature in probe_all()}
+    for version in (4, 6):
+        feature = found[f"raw IPv{version} with own header and mark"]
+        assert not feature.available
+        assert "did not see the mark" in feature.detail
 
 
 def test_without_namespaces_all_else_is_missing_for_that_reason(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -310,6 +310,31 @@ def test_a_name_taken_by_a_stranger_is_refused_and_survives_the_lab(state: str) 
         subprocess.run(["ip", "netns", "del", name], check=True, timeout=10)
 
 
+def test_a_stranger_who_takes_the_name_between_our_look_and_our_claim_keeps_it(
+    state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Lab(directory=state) as lab:
+        name = f"wfp-{lab.run}-a"
+        subprocess.run(["ip", "netns", "add", name], check=True, timeout=10)
+        with monkeypatch.context() as patch:
+            patch.setattr(mountpoint, "exists", lambda _: False)
+            with pytest.raises(NameTaken):
+                lab.namespace("a")
+    try:
+        assert mountpoint.identity_of(name) is not None
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=True, timeout=10)
+
+
+def test_closing_a_lease_removes_what_was_claimed_and_never_handed_over(state: str) -> None:
+    # As after Ctrl-C between the kernel's making it and our hearing of it.
+    with Lease(state) as lease:
+        name = lease.claim("a")
+        subprocess.run(["ip", "netns", "add", name], check=True, timeout=10)
+    assert not mountpoint.exists(name)
+    assert os.listdir(state) == []
+
+
 def test_a_namespace_deleted_behind_our_back_does_not_hinder_closing(state: str) -> None:
     with Lab(directory=state) as lab:
         gone = lab.namespace("a")

@@ -77,6 +77,12 @@ def test_ends_are_what_was_asked_for(lab: Lab) -> None:
     assert b.mac_of("right") == macs[1]
 
 
+def test_no_address_waits_for_duplicates_to_be_looked_for(lab: Lab) -> None:
+    a, _, _ = joined(lab)
+    for device in ("all", "eth0"):  # the larger of the two counts
+        assert a.sysctl(f"net.ipv6.conf.{device}.accept_dad") == "0"
+
+
 def test_no_device_of_ours_is_ever_outside(lab: Lab) -> None:
     before = set(os.listdir("/sys/class/net"))
     joined(lab)

@@ -17,6 +17,7 @@ from netns.capture import Capture
 from netns.errors import Closed, KernelRefused, ProgramFailed
 from netns.lab import Lab
 from netns.namespace import Namespace
+from netns.nftcompat import add_queue_chains
 from netns.nftrules import can_gather, nft_has_queue
 from netns.probequeue import ProbeQueue
 from netns.redirect import CLSACT
@@ -302,8 +303,13 @@ def test_a_refused_rule_raises_and_leaves_nothing(lab: Lab, backend: Backend) ->
     host = lab["router"]
     bad = udp_rule(4, Hook.INPUT, protocol="nosuchprotocol", destination_ports=None)
     with pytest.raises(ProgramFailed, match="nosuchprotocol"):
-        InstalledRules(host, [udp_rule(4, Hook.INPUT), udp_rule(6, Hook.INPUT), bad], backend=backend)
+        InstalledRules(host, [udp_rule(4, Hook.PREROUTING), udp_rule(6, Hook.INPUT), bad], backend=backend)
     assert "wfplab" not in saved(host).lower()
+
+
+def test_what_the_kernel_refuses_by_netlink_is_raised(lab: Lab) -> None:
+    with pytest.raises(KernelRefused, match="NFQUEUE"):
+        add_queue_chains(lab["router"], 4, "t" * 300, [(1, False)])
 
 
 def test_a_bad_tag_is_refused_before_anything_is_done(lab: Lab) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from netns import lease as lease_module
 from netns.errors import UnsafeState
 from netns.lease import Lease, living, reap
 
@@ -117,6 +118,38 @@ def test_a_symbolic_link_as_lease_is_not_followed(state: str, tmp_path: Path) ->
     (Path(state) / "11111111.lease").symlink_to(victim)
     reap(state)
     assert victim.read_text() == "kept"
+
+
+def test_a_lease_that_another_reaper_finished_meanwhile_is_not_reaped_again(
+    state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = abandon(state, "0badcafe", {"pid": 1})
+
+    def lock_after_the_other(fd: int) -> bool:
+        path.unlink()  # between our opening it and our lock
+        return real(fd)
+
+    real = lease_module._try_lock
+    monkeypatch.setattr(lease_module, "_try_lock", lock_after_the_other)
+    assert reap(state) == []
+
+
+def test_a_new_lease_that_a_reaper_took_for_abandoned_is_given_up_for_another(
+    state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost: list[str] = []
+
+    def lock_after_the_reaper(fd: int) -> bool:
+        if not lost:  # the reaper came between our making the file and our lock
+            lost.extend(os.listdir(state))
+            os.unlink(f"{state}/{lost[0]}")
+        return real(fd)
+
+    real = lease_module._try_lock
+    monkeypatch.setattr(lease_module, "_try_lock", lock_after_the_reaper)
+    with Lease(state) as lease:
+        assert f"{lease.run}.lease" not in lost
+        assert os.listdir(state) == [f"{lease.run}.lease"]
 
 
 def test_children_do_not_inherit_the_lock(state: str) -> None:
