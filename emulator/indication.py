@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from emulator.core import Core
     from emulator.filters import Filter
     from emulator.flows import Flow
+    from emulator.handle import InjectionHandle
     from emulator.interfaces import InterfaceTable
 
 _BLOCK, _PERMIT, _CONTINUE, _NONE = (int(a) for a in (Action.BLOCK, Action.PERMIT, Action.CONTINUE, Action.NONE))
@@ -207,6 +208,35 @@ class Indication:
             return self.core.ownership.clone(original)
         finally:
             original.advance(retreat)
+
+    def copy(self, retreat: int = 0) -> bytes:
+        """The first packet's octets, from `retreat` octets before its data start on; the original is put back.
+
+        Empty where the layer shows no packet.  Source: CO-12, NB-2, NR-2.
+        """
+        if self.ended:
+            self._late("the packet")
+        original = self.net_buffer_list
+        if original is None:
+            return b""
+        original.retreat(retreat)
+        try:
+            return original.octets
+        finally:
+            original.advance(retreat)
+
+    @property
+    def payload(self) -> bytes:
+        """A copy of the octets behind the transport header, wherever the layer's data start is."""
+        if self.ended:
+            self._late("the packet")
+        view = self.view
+        return bytes(self.memory[view.payload_offset : view.end])
+
+    def injected_by(self, handle: InjectionHandle) -> bool:
+        """True when `handle` injected the packet, now or earlier: let such a packet pass.  Source: QS-10, GE-13."""
+        item = self.net_buffer_list
+        return item is not None and handle.is_mine(item)
 
     def _late(self, what: str) -> None:
         self.core.violate(
