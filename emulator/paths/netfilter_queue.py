@@ -22,7 +22,6 @@ from emulator.paths.queue import (
     STAMP,
     AlreadySettled,
     Arrival,
-    NotRewritable,
     Octets,
     PacketQueue,
     QueueBackend,
@@ -32,7 +31,8 @@ from emulator.paths.queue import (
     RareQueuedPacket,
     Verdict,
     checked_numbers,
-    why_not_rewritable,
+    is_rewritable,
+    not_rewritable,
 )
 from emulator.paths.queue_counters import QueueTable, books
 from netns.errors import Closed, MissingFeature, refused
@@ -116,10 +116,9 @@ class NetfilterQueueQueue(PacketQueue):
             raise Closed(repr(self)) if self._closed else AlreadySettled(packet)
         if payload is not None:
             # Handing back what was shown of a larger packet would make it vanish without an error.
-            why = why_not_rewritable(packet, payload)
-            if why:
+            if not is_rewritable(packet, payload):
                 self._tally["rewrites_refused"] += 1
-                raise NotRewritable(why)
+                raise not_rewritable(packet, payload)
             token.set_payload(bytes(payload))
         if mark is not None:
             token.set_mark(mark)

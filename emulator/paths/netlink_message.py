@@ -65,37 +65,52 @@ def attributes(data: bytes) -> Iterator[tuple[int, int, int]]:
         at += length + 3 & ~3
 
 
-class Layout:
-    """The form of the messages of packets that came the same way: read once in full, then by one `unpack`.
+class Survey(NamedTuple):
+    """A packet's message read in full."""
 
-    The octets of a message are, alternately, fixed ones that tell the way and ones that vary by packet:
+    form: str
+    """Of the message without its payload's octets, as `struct` takes it; see Layout."""
+    payload_at: int
+    varying: tuple[int, ...]
+    """The attributes that vary by packet, in order."""
+    arrival: Arrival
+
+
+def survey(data: bytes) -> Survey:
+    """Read one whole message of a packet. Raises Malformed."""
+    places = {kind: (start, end) for kind, start, end in attributes(data)}
+    if places.get(PACKET_HEADER) != (TOKEN_AT, TOKEN_AT + 7):
+        raise Malformed("the packet header is not the first attribute")
+    payload = places.pop(PAYLOAD, None)
+    if payload is None or payload[1] != len(data):
+        raise Malformed("the payload is not the last attribute")
+    form, at = "=I20sI", REST_AT
+    varying = sorted((places[kind][0], kind) for kind in places.keys() & VARYING.keys())
+    for start, kind in varying:
+        if places[kind][1] - start != VARYING_OCTETS[kind]:
+            raise Malformed(f"attribute {kind} is {places[kind][1] - start} octets long")
+        form += f"{start - at}s{VARYING[kind]}"
+        at = start + VARYING_OCTETS[kind]
+    form += f"{payload[0] - 4 - at}sHH"
+    return Survey(form, payload[0], tuple(kind for _, kind in varying), _arrival(data, places))
+
+
+class Layout:
+    """A form of messages, read by one `unpack`.
+
+    The octets of a message are, alternately, ones that tell the way its packet came and ones that vary:
     length, HEAD, token, fixed, (varying, fixed)..., payload length, payload type.
     """
 
-    __slots__ = ("arrival", "payload_at", "unpack_from", "fixed", "marked", "rare", "_stamp_at", "_original_at")
+    __slots__ = ("payload_at", "unpack_from", "arrivals", "marked", "rare", "_stamp_at", "_original_at")
 
-    def __init__(self, data: bytes) -> None:
-        """Read one whole message of a packet. Raises Malformed."""
-        places = {kind: (start, end) for kind, start, end in attributes(data)}
-        if places.get(PACKET_HEADER) != (TOKEN_AT, TOKEN_AT + 7):
-            raise Malformed("the packet header is not the first attribute")
-        payload = places.pop(PAYLOAD, None)
-        if payload is None or payload[1] != len(data):
-            raise Malformed("the payload is not the last attribute")
-        self.arrival = _arrival(data, places)
-        self.payload_at = payload[0]
-        form, at = "=I20sI", REST_AT
-        varying: list[int] = []
-        for start, kind in sorted((start, kind) for kind, (start, _) in places.items() if kind in VARYING):
-            if places[kind][1] - start != VARYING_OCTETS[kind]:
-                raise Malformed(f"attribute {kind} is {places[kind][1] - start} octets long")
-            form += f"{start - at}s{VARYING[kind]}"
-            at = start + VARYING_OCTETS[kind]
-            varying.append(kind)
-        self.unpack_from = struct.Struct(f"{form}{self.payload_at - 4 - at}sHH").unpack_from
-        self.fixed = self.unpack_from(data)[1::2]
-        """What a message must have in its fixed places to be of this form."""
-        where = {kind: 4 + 2 * n for n, kind in enumerate(varying)}
+    def __init__(self, found: Survey) -> None:
+        """The layout of the surveyed message. Raises Malformed."""
+        where = {kind: 4 + 2 * n for n, kind in enumerate(found.varying)}
+        self.payload_at = found.payload_at
+        self.unpack_from = struct.Struct(found.form).unpack_from
+        self.arrivals: dict[tuple[object, ...], Arrival] = {}
+        """By the fixed fields."""
         self.marked = MARK in where
         """Then the mark, in network order, is field 4."""
         if where.get(MARK, 4) != 4:
@@ -105,10 +120,10 @@ class Layout:
         self.rare = bool(self._stamp_at or self._original_at)
         """Its packets are made by `fill`."""
 
-    def fill(self, fields: tuple[Any, ...], payload: bytearray) -> RareQueuedPacket:
+    def fill(self, fields: tuple[Any, ...], payload: bytearray, arrival: Arrival) -> RareQueuedPacket:
         """The packet of a message of this form, cut or stamped."""
         packet = RareQueuedPacket()
-        packet.token, packet.payload, packet.arrival = fields[2], payload, self.arrival
+        packet.token, packet.payload, packet.arrival = fields[2], payload, arrival
         packet.mark = socket.ntohl(fields[4]) if self.marked else 0
         packet.original_octets = socket.ntohl(fields[self._original_at]) if self._original_at else 0
         packet.stamp = fields[self._stamp_at] if self._stamp_at else b""

@@ -11,19 +11,26 @@ from typing import Final
 from emulator.paths.netlink_message import (
     NLMSG_ERROR,
     PACKET,
+    PAYLOAD,
     Layout,
     Malformed,
     read_answer,
     read_header,
+    survey,
 )
-from emulator.paths.queue import QueuedPacket
+from emulator.paths.queue import Arrival, QueuedPacket
 
-LAYOUTS_KEPT: Final = 8
-"""For each queue and hook. Only a bridge, or an attacker who changes its address each time, needs more."""
+LAYOUTS_KEPT: Final = 16
+"""Forms of messages: with and without mark, time, link-layer address, and so on."""
+ARRIVALS_KEPT: Final = 256
+"""Ways in one form: hooks, devices and neighbours. Who changes its address each time cannot make us keep more."""
 UNREAD: Final = struct.Struct("=I20sI").unpack_from
 """Stands for a layout where none is known; it matches nothing."""
 LEAST_PAYLOAD: Final = 4
 """The length an attribute says that has no octets."""
+
+Recognised = tuple[Layout, tuple[object, ...], Arrival]
+"""Form, fixed fields, and what they say."""
 
 new_packet = QueuedPacket.__new__
 htonl = socket.htonl
@@ -40,8 +47,8 @@ class PacketReader:
         """`tally` is the caller's; counted in it are `truncated`, `refused` and `malformed`."""
         self._numbers = frozenset(numbers)
         self._tally = tally
-        self._layout: Layout | None = None
-        self._layouts: dict[tuple[int, int], list[Layout]] = {}
+        self._layouts: dict[str, Layout] = {}
+        self._last: Recognised | None = None
 
     def read(self, buffer: bytearray, offsets: Iterable[int], lengths: Iterable[int]) -> list[QueuedPacket]:
         """The packets of the datagrams that start at `offsets` and have these `lengths`, in their order.
@@ -50,60 +57,76 @@ class PacketReader:
         """
         packets: list[QueuedPacket] = []
         append = packets.append
-        layout = self._layout
-        unpack_from, fixed, rest_at = UNREAD, (), 0
-        if layout is not None:
-            unpack_from, fixed, rest_at = layout.unpack_from, layout.fixed, layout.payload_at - 4
+        last = self._last
+        unpack_from, rest_at = UNREAD, 0
+        fixed: tuple[object, ...] = ()
+        packet: QueuedPacket
+        if last is not None:
+            layout, fixed, arrival = last
+            unpack_from, rest_at = layout.unpack_from, layout.payload_at - 4
         for at, octets in zip(offsets, lengths, strict=False):
             fields = unpack_from(buffer, at)
             # A message just like the one before costs this line, any other the search of `_recognised`.
             if fields[1::2] != fixed or fields[0] != octets or not fields[-2] == octets - rest_at >= LEAST_PAYLOAD:
-                layout = self._recognised(buffer, at, octets)
-                if layout is None:
+                last = self._recognised(buffer, at, octets)
+                if last is None:
                     unpack_from, fixed = UNREAD, ()
                     continue
-                unpack_from, fixed, rest_at = layout.unpack_from, layout.fixed, layout.payload_at - 4
+                layout, fixed, arrival = last
+                unpack_from, rest_at = layout.unpack_from, layout.payload_at - 4
                 fields = unpack_from(buffer, at)
             payload = buffer[at + rest_at + 4 : at + octets]
-            if layout.rare:  # type: ignore[union-attr]  # a Layout whenever `fixed` is not empty
-                packet = layout.fill(fields, payload)  # type: ignore[union-attr]
+            if layout.rare:
+                packet = layout.fill(fields, payload, arrival)
                 self._tally["truncated"] += packet.original_octets > 0
             else:
                 packet = new_packet(QueuedPacket)
                 packet.token = fields[2]
                 packet.payload = payload
-                packet.arrival = layout.arrival  # type: ignore[union-attr]
-                packet.mark = htonl(fields[4]) if layout.marked else 0  # type: ignore[union-attr]
+                packet.arrival = arrival
+                packet.mark = htonl(fields[4]) if layout.marked else 0
             append(packet)
-        self._layout = layout
+        self._last = last
         return packets
 
-    def _recognised(self, buffer: bytearray, at: int, octets: int) -> Layout | None:
-        """The layout of the message at `at`, or None for one that is no packet; that is dealt with here."""
-        kept = self._layouts.get((buffer[at + 19], buffer[at + 30]), [])
-        for layout in kept:
+    def _recognised(self, buffer: bytearray, at: int, octets: int) -> Recognised | None:
+        """What the message at `at` is, or None for one that is no packet; that is dealt with here."""
+        for layout in self._layouts.values():
+            payload_at = layout.payload_at
+            if buffer[at + payload_at - 2] != PAYLOAD:
+                continue
             fields = layout.unpack_from(buffer, at)
-            rest = octets - layout.payload_at + 4
-            if fields[1::2] == layout.fixed and fields[0] == octets and fields[-2] == rest >= LEAST_PAYLOAD:
-                return layout
+            fixed = fields[1::2]
+            arrival = layout.arrivals.get(fixed)
+            if (
+                arrival is not None
+                and fields[0] == octets
+                and fields[-2] == octets - payload_at + LEAST_PAYLOAD >= LEAST_PAYLOAD
+            ):
+                return layout, fixed, arrival
         try:
             return self._learned(bytes(buffer[at : at + octets]))
         except Malformed:
             self._tally["malformed"] += 1
             return None
 
-    def _learned(self, data: bytes) -> Layout | None:
+    def _learned(self, data: bytes) -> Recognised | None:
         kind = read_header(data)
         if kind == NLMSG_ERROR:
             self._tally["refused"] += read_answer(data).code != 0
             return None
         if kind != PACKET:
             raise Malformed(f"a message of type {kind:#x}")
-        layout = Layout(data)
-        arrival = layout.arrival
-        if arrival.queue not in self._numbers:
-            raise Malformed(f"a packet of queue {arrival.queue}")
-        kept = self._layouts.setdefault((arrival.queue & 0xFF, arrival.hook), [])
-        kept.insert(0, layout)
-        del kept[LAYOUTS_KEPT:]
-        return layout
+        found = survey(data)
+        if found.arrival.queue not in self._numbers:
+            raise Malformed(f"a packet of queue {found.arrival.queue}")
+        layout = self._layouts.get(found.form)
+        if layout is None:
+            layout = Layout(found)
+            if len(self._layouts) == LAYOUTS_KEPT:
+                self._layouts.clear()
+            self._layouts[found.form] = layout
+        if len(layout.arrivals) == ARRIVALS_KEPT:
+            layout.arrivals.clear()
+        fixed = layout.unpack_from(data)[1::2]
+        return layout, fixed, layout.arrivals.setdefault(fixed, found.arrival)

@@ -19,17 +19,18 @@ from emulator.paths.netlink_message import (
     prefix,
 )
 from emulator.paths.queue import (
+    COPY_MOST_OCTETS,
     AlreadySettled,
     Arrival,
-    NotRewritable,
     Octets,
     QueuedPacket,
     Verdict,
-    why_not_rewritable,
+    not_rewritable,
 )
 
 FLUSH_OCTETS: Final = 64 << 10
 """Rewrites pending before they are sent without waiting for `flush`."""
+VERDICTS: Final = frozenset(map(int, Verdict))
 ACCEPT: Final = int(Verdict.ACCEPT)
 
 htonl = socket.htonl
@@ -80,11 +81,12 @@ class VerdictBuffer:
         token = packet.token
         if token is None:
             raise AlreadySettled(packet)
+        octets = 0
         if payload is not None:
-            why = why_not_rewritable(packet, payload)
-            if why:
+            octets = len(payload)
+            if packet.original_octets or not 1 <= octets <= COPY_MOST_OCTETS:
                 self._tally["rewrites_refused"] += 1
-                raise NotRewritable(why)
+                raise not_rewritable(packet, payload)
         packet.token = None
         self._settled += 1
         due = self._due
@@ -100,13 +102,22 @@ class VerdictBuffer:
         if self._run is not None:
             self._end_run()
         prefixes = self._prefixes[packet.arrival.queue]
-        if payload is not None:
-            self._rewrite(prefixes.plain[verdict], token, payload, mark)
-        elif mark is None:
-            self._parts.append(PLAIN.pack(prefixes.plain[verdict], token))
+        if payload is None:
+            if mark is None:
+                self._parts.append(PLAIN.pack(prefixes.plain[verdict], token))
+            else:
+                head = PLAIN_MARKED.pack(prefixes.marked[verdict], token, MARK_OCTETS, MARK, htonl(mark))
+                self._parts.append(head)
+            return
+        begun = prefixes.rewrite[verdict]
+        if mark is None:
+            head = REWRITE.pack(36 + octets, begun, token, 4 + octets, PAYLOAD)
         else:
-            octets = PLAIN_MARKED.pack(prefixes.marked[verdict], token, MARK_OCTETS, MARK, htonl(mark))
-            self._parts.append(octets)
+            head = REWRITE_MARKED.pack(44 + octets, begun, token, MARK_OCTETS, MARK, htonl(mark), 4 + octets, PAYLOAD)
+        self._parts += (head, payload, PADDING[-octets & 3])
+        self._pending_octets += octets
+        if self._pending_octets > FLUSH_OCTETS:
+            self.flush()
 
     def pending(self) -> bytes:
         """The octets of all messages since `sent`."""
@@ -127,24 +138,13 @@ class VerdictBuffer:
             self._run = None
             self._parts.append(PLAIN.pack(self._prefixes[arrival.queue].up_to, token))
 
-    def _rewrite(self, prefix: bytes, token: int, payload: Octets, mark: int | None) -> None:
-        octets = len(payload)
-        if mark is None:
-            head = REWRITE.pack(36 + octets, prefix[4:], token, 4 + octets, PAYLOAD)
-        else:
-            head = REWRITE_MARKED.pack(
-                44 + octets, prefix[4:], token, MARK_OCTETS, MARK, htonl(mark), 4 + octets, PAYLOAD
-            )
-        self._parts += (head, payload, PADDING[-octets & 3])
-        self._pending_octets += octets
-        if self._pending_octets > FLUSH_OCTETS:
-            self.flush()
-
 
 class _Prefixes:
     """The starts of the verdict messages of one queue number, by verdict where they are several."""
 
     def __init__(self, number: int) -> None:
+        verdicts = [Verdict(value) if value in VERDICTS else Verdict.DROP for value in range(max(VERDICTS) + 1)]
         self.up_to = prefix(number, Verdict.ACCEPT, up_to=True)
-        self.plain = {int(verdict): prefix(number, verdict) for verdict in Verdict}
-        self.marked = {int(verdict): prefix(number, verdict, marked=True) for verdict in Verdict}
+        self.plain = [prefix(number, verdict) for verdict in verdicts]
+        self.marked = [prefix(number, verdict, marked=True) for verdict in verdicts]
+        self.rewrite = [begun[4:] for begun in self.plain]

@@ -309,12 +309,15 @@ def checked_numbers(numbers: Sequence[int]) -> tuple[int, ...]:
     return found
 
 
-def why_not_rewritable(packet: QueuedPacket, payload: Octets) -> str | None:
-    """The message of NotRewritable, or None if `payload` can replace the packet."""
+def is_rewritable(packet: QueuedPacket, payload: Octets) -> bool:
+    """Whether `payload` can replace the packet without anything being lost."""
+    return not packet.original_octets and 1 <= len(payload) <= COPY_MOST_OCTETS
+
+
+def not_rewritable(packet: QueuedPacket, payload: Octets) -> NotRewritable:
+    """The refusal of a payload for which `is_rewritable` is false."""
     if packet.original_octets:
         why = f"it has {packet.original_octets} octets and only {len(packet.payload)} were shown"
-    elif not 1 <= len(payload) <= COPY_MOST_OCTETS:
-        why = f"a payload of {len(payload)} octets is not within 1 to {COPY_MOST_OCTETS}"
     else:
-        return None
-    return f"{packet!r} cannot be rewritten: {why}; accept or drop it"
+        why = f"a payload of {len(payload)} octets is not within 1 to {COPY_MOST_OCTETS}"
+    return NotRewritable(f"{packet!r} cannot be rewritten: {why}; accept or drop it")

@@ -17,6 +17,7 @@ from emulator.paths.netlink_message import (
     prefix,
     read_answer,
     read_header,
+    survey,
 )
 from emulator.paths.queue import QueueLimits, Verdict
 
@@ -43,8 +44,8 @@ def message(*parts: bytes, data: bytes = DATA) -> bytes:
 
 def test_a_message_of_the_kernel_tells_the_way_of_its_packet() -> None:
     data = message(PACKET_HEADER, IN_DEVICE, OUT_DEVICE, ADDRESS)
-    layout = Layout(data)
-    arrival = layout.arrival
+    found = survey(data)
+    layout, arrival = Layout(found), found.arrival
     assert (arrival.queue, arrival.hook, arrival.protocol) == (7, 2, 0x0800)
     assert (arrival.in_device, arrival.out_device) == (2, 3)
     assert arrival.hardware_address == bytes.fromhex("02000000000a")
@@ -57,17 +58,18 @@ def test_a_message_of_the_kernel_tells_the_way_of_its_packet() -> None:
 def test_flags_of_a_message_are_told_apart() -> None:
     for value, name in ((1, "checksum_pending"), (2, "gso"), (4, "checksum_unverified")):
         info = INFO[:-1] + bytes([value])
-        arrival = Layout(message(PACKET_HEADER, IN_DEVICE, info)).arrival
+        arrival = survey(message(PACKET_HEADER, IN_DEVICE, info)).arrival
         flags = {flag: getattr(arrival, flag) for flag in ("checksum_pending", "gso", "checksum_unverified")}
         assert flags == {flag: flag == name for flag in flags}
 
 
 def test_mark_stamp_and_length_vary_within_one_layout() -> None:
     first = message(PACKET_HEADER, IN_DEVICE, MARK, ADDRESS, STAMP, ORIGINAL, INFO)
-    layout = Layout(first)
+    found = survey(first)
+    layout = Layout(found)
     assert layout.marked
     assert layout.rare
-    packet = layout.fill(layout.unpack_from(first), bytearray(DATA))
+    packet = layout.fill(layout.unpack_from(first), bytearray(DATA), found.arrival)
     assert (packet.mark, packet.seconds, packet.original_octets) == (0x8100_0002, 100.5, 9000)
     other = bytearray(first)
     other[27] = 42
@@ -75,8 +77,8 @@ def test_mark_stamp_and_length_vary_within_one_layout() -> None:
     other[first.index(STAMP) + 11] = 101
     other[first.index(ORIGINAL) + 7] += 1
     fields = layout.unpack_from(other)
-    assert fields[1::2] == layout.fixed
-    packet = layout.fill(fields, bytearray(DATA))
+    assert fields[1::2] == layout.unpack_from(first)[1::2]
+    packet = layout.fill(fields, bytearray(DATA), found.arrival)
     assert (packet.mark, packet.seconds, packet.original_octets) == (0x8100_0003, 101.5, 9001)
 
 
@@ -85,9 +87,8 @@ def test_a_message_that_came_another_way_does_not_match(at: int) -> None:
     data = message(PACKET_HEADER, IN_DEVICE, OUT_DEVICE, ADDRESS)
     other = bytearray(data)
     other[at] ^= 1
-    layout = Layout(data)
-    assert layout.unpack_from(data)[1::2] == layout.fixed
-    assert layout.unpack_from(other)[1::2] != layout.fixed
+    unpack_from = Layout(survey(data)).unpack_from
+    assert unpack_from(other)[1::2] != unpack_from(data)[1::2]
 
 
 @pytest.mark.parametrize(
@@ -107,28 +108,28 @@ def test_a_message_that_came_another_way_does_not_match(at: int) -> None:
 )
 def test_a_message_of_another_shape_is_malformed(parts: list[bytes], complaint: str) -> None:
     with pytest.raises(Malformed, match=complaint):
-        Layout(message(*parts))
+        Layout(survey(message(*parts)))
 
 
 def test_a_payload_must_end_the_message() -> None:
     whole = message(PACKET_HEADER)
     with pytest.raises(Malformed, match="payload is not the last"):
-        Layout(whole + IN_DEVICE)
+        survey(whole + IN_DEVICE)
     with pytest.raises(Malformed, match="payload is not the last"):
-        Layout(HEAD + PACKET_HEADER)
+        survey(HEAD + PACKET_HEADER)
     with pytest.raises(Malformed):
-        Layout(whole[:-1])
+        survey(whole[:-1])
 
 
 @given(st.binary(max_size=200))
 def test_no_octets_do_worse_than_be_malformed(noise: bytes) -> None:
     for data in (noise, HEAD + noise, message(PACKET_HEADER, noise)):
         try:
-            layout = Layout(data)
+            layout = Layout(survey(data))
         except Malformed:
             continue
         assert layout.payload_at <= len(data)
-        assert layout.unpack_from(data)[1::2] == layout.fixed
+        assert layout.unpack_from(data)[0::2]
 
 
 def test_a_datagram_is_one_whole_message() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emulator.paths.netlink_packets import LAYOUTS_KEPT, PacketReader
+from emulator.paths.netlink_packets import ARRIVALS_KEPT, LAYOUTS_KEPT, PacketReader
 from emulator.paths.queue import QueuedPacket
 
 SLOT = 4096
@@ -21,7 +21,14 @@ def attribute(kind: int, value: bytes) -> bytes:
 
 
 def message(
-    number: int, *, queue: int = 7, hook: int = 1, mark: int = 0, address: bytes = b"", data: bytes = b"data"
+    number: int,
+    *,
+    queue: int = 7,
+    hook: int = 1,
+    mark: int = 0,
+    address: bytes = b"",
+    extra: bytes = b"",
+    data: bytes = b"data",
 ) -> bytes:
     """A packet message with the packet id `number`."""
     body = attribute(1, struct.pack(">IHB", number, 0x0800, hook)) + attribute(5, struct.pack(">I", 2))
@@ -29,7 +36,7 @@ def message(
         body += attribute(3, struct.pack(">I", mark))
     if address:
         body += attribute(9, struct.pack(">H2x", len(address)) + address.ljust(8, b"\0"))
-    body += struct.pack("=HH", 4 + len(data), 10) + data
+    body += extra + struct.pack("=HH", 4 + len(data), 10) + data
     return struct.pack("=IHHII", 20 + len(body), 0x300, 0, 0, 0) + struct.pack(">BBH", 2, 0, queue) + body
 
 
@@ -111,13 +118,21 @@ def test_refusals_are_counted_and_acknowledgements_are_not() -> None:
     assert +tally == Counter(refused=2)
 
 
-def test_an_address_that_changes_with_every_packet_costs_no_memory() -> None:
+def test_addresses_that_change_with_every_packet_cost_no_memory() -> None:
     reader = PacketReader([7], Counter())
-    for n in range(300):
+    for n in range(2 * ARRIVALS_KEPT + 2):
         address = n.to_bytes(6, "big")
         (packet,) = read(reader, message(n, address=address))
         assert (identity(packet), packet.arrival.hardware_address) == (n, address)
-    assert sum(map(len, reader._layouts.values())) == LAYOUTS_KEPT
+    assert [len(layout.arrivals) for layout in reader._layouts.values()] == [2]
+
+
+def test_forms_that_change_with_every_packet_cost_no_memory() -> None:
+    reader = PacketReader([7], Counter())
+    for n in range(2 * LAYOUTS_KEPT + 3):
+        (packet,) = read(reader, message(n, extra=attribute(11, bytes(n))))
+        assert (identity(packet), bytes(packet.payload)) == (n, b"data")
+    assert len(reader._layouts) <= LAYOUTS_KEPT
 
 
 @given(st.lists(st.one_of(st.binary(max_size=120), st.sampled_from([message(1), message(2, mark=3), ERROR]))))
