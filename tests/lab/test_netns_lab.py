@@ -286,16 +286,22 @@ def test_the_case_above_would_be_reaped_if_it_were_the_same_namespace(state: str
     identity = mountpoint.identity_of(name)
     assert identity is not None
     abandon(state, "0badcafe", {"pid": 1}, {"made": name, "device": identity[0], "inode": identity[1]})
-    assert [one.namespaces for one in reap(state)] == [(name,)]
-    assert not mountpoint.exists(name)
+    try:
+        assert [one.namespaces for one in reap(state)] == [(name,)]
+        assert not mountpoint.exists(name)
+    finally:
+        mountpoint.detach(name, mountpoint.identity_of(name))  # where the test fails
 
 
 def test_a_name_claimed_and_never_mounted_is_removed(state: str) -> None:
     name = f"wfp-{os.getpid()}-half"
     mountpoint.claim(name)
     abandon(state, "0badcafe", {"pid": 1}, {"claim": name})
-    assert [one.namespaces for one in reap(state)] == [(name,)]
-    assert not mountpoint.exists(name)
+    try:
+        assert [one.namespaces for one in reap(state)] == [(name,)]
+        assert not mountpoint.exists(name)
+    finally:
+        mountpoint.detach(name, mountpoint.identity_of(name))  # where the test fails
 
 
 def test_a_name_taken_by_a_stranger_is_refused_and_survives_the_lab(state: str) -> None:
@@ -331,8 +337,11 @@ def test_closing_a_lease_removes_what_was_claimed_and_never_handed_over(state: s
     with Lease(state) as lease:
         name = lease.claim("a")
         subprocess.run(["ip", "netns", "add", name], check=True, timeout=10)
-    assert not mountpoint.exists(name)
-    assert os.listdir(state) == []
+    try:
+        assert not mountpoint.exists(name)
+        assert os.listdir(state) == []
+    finally:
+        mountpoint.detach(name, mountpoint.identity_of(name))  # where the test fails
 
 
 def test_a_namespace_deleted_behind_our_back_does_not_hinder_closing(state: str) -> None:
