@@ -23,8 +23,11 @@ class Lab:
     is killed, its children die with it and the next Lab removes the rest.
     """
 
-    def __init__(self, *, directory: str = STATE_DIRECTORY) -> None:
-        """Remove what dead labs left, then take a run id. Raises UnsafeState, NotPermitted, KernelRefused."""
+    def __init__(self, *, directory: str = STATE_DIRECTORY, label: str = "") -> None:
+        """Remove what dead labs left, then take a run id; `label` says to others what the lab is for.
+
+        Raises UnsafeState, NotPermitted, KernelRefused.
+        """
         self.directory = directory
         """Where leases are."""
         self.cleaned: list[Cleaned] = reap(directory)
@@ -35,6 +38,8 @@ class Lab:
         self._owned = ExitStack()
         self._closed = False
         self._owned.callback(self._lease.close)
+        if label:
+            self._lease.label(label)
 
     @property
     def run(self) -> str:

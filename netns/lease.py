@@ -57,6 +57,8 @@ class Estate:
     pid: int
     names: dict[str, NamespaceId | None]
     """The identity is None from the claim until the namespace exists."""
+    label: str = ""
+    """What the owner says it is for."""
 
 
 class Lease:
@@ -103,6 +105,10 @@ class Lease:
     def gone(self, name: str) -> None:
         """Write down that a name is no longer used. Raises KernelRefused."""
         self._write({"gone": name})
+
+    def label(self, text: str) -> None:
+        """Write down what it is for, so that others find it by that; the last label counts. Raises KernelRefused."""
+        self._write({"label": text})
 
     def close(self) -> None:
         """Remove what is left of our own names, then the lease; closing twice is allowed.
@@ -167,6 +173,18 @@ def reap(directory: str = STATE_DIRECTORY) -> list[Cleaned]:
 
 def living(directory: str = STATE_DIRECTORY) -> list[Live]:
     """The leases whose owners live, ours included. Raises UnsafeState, NotPermitted, KernelRefused."""
+    return [Live(run, estate.pid, tuple(estate.names)) for run, estate in _living(directory)]
+
+
+def labelled(directory: str = STATE_DIRECTORY) -> list[tuple[str, Live]]:
+    """The leases of the living with what their owners say they are for; "" where nothing was said.
+
+    Raises UnsafeState, NotPermitted, KernelRefused.
+    """
+    return [(estate.label, Live(run, estate.pid, tuple(estate.names))) for run, estate in _living(directory)]
+
+
+def _living(directory: str) -> list[tuple[str, Estate]]:
     found = []
     try:
         folder = _open_directory(directory)
@@ -177,8 +195,7 @@ def living(directory: str = STATE_DIRECTORY) -> list[Live]:
                     continue
                 try:
                     if _is_locked(fd):
-                        estate = _read(fd)
-                        found.append(Live(name.removesuffix(SUFFIX), estate.pid, tuple(estate.names)))
+                        found.append((name.removesuffix(SUFFIX), _read(fd)))
                 finally:
                     os.close(fd)
         finally:
@@ -311,6 +328,8 @@ def _read(fd: int) -> Estate:
             estate.names[entry["made"]] = (entry["device"], entry["inode"])
         elif "gone" in entry:
             estate.names.pop(entry["gone"], None)
+        elif "label" in entry:
+            estate.label = entry["label"]
     return estate
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from netns import lease as lease_module
 from netns.errors import UnsafeState
-from netns.lease import Lease, living, reap
+from netns.lease import Lease, labelled, living, reap
 
 
 @pytest.fixture
@@ -162,3 +162,12 @@ def test_a_forgotten_lease_warns(state: str) -> None:
     with pytest.warns(ResourceWarning, match=lease.run):
         lease.__del__()
     lease.close()
+
+
+def test_the_last_label_is_what_others_find_a_lease_by(state: str) -> None:
+    with Lease(state) as labelled_one, Lease(state) as plain:
+        labelled_one.label("first")
+        labelled_one.label("second")
+        found = {live.run: label for label, live in labelled(state)}
+        assert found == {labelled_one.run: "second", plain.run: ""}
+        assert {live.run for live in living(state)} == found.keys()
