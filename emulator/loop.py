@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import select
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
+
+JOIN_SECONDS = 5.0
+"""How long `close` waits for the thread: a callback that does not return must not keep everything else."""
+_OWN = f"{Path(__file__).parent}/"
+_SCENARIOS = f"{_OWN}scenarios/"
+
+
+class Abandoned(BaseException):
+    """Raised in a loop's thread to end a callback that does not return."""
 
 
 class IoLoop:
@@ -89,7 +101,7 @@ class IoLoop:
             if not self._thread.is_alive() and not done.is_set():
                 raise RuntimeError("the host's I/O loop has stopped") from self.failure
             if time.monotonic() > deadline:
-                raise TimeoutError(f"the host's I/O loop did not answer in {timeout} s")
+                raise TimeoutError(f"the host's I/O thread did not answer in {timeout:g} s: {self.standing()}")
         if raised:
             raise raised[0]
 
@@ -125,12 +137,35 @@ class IoLoop:
                 self._timers[place] = (now + period, period, callback)
                 callback()
 
+    def standing(self) -> str:
+        """Where the thread is right now, in words: the innermost line that is not the emulator's own."""
+        frame = sys._current_frames().get(self.thread_id)
+        if frame is None:
+            return "it has ended"
+        innermost = frame
+        while frame is not None:
+            path = frame.f_code.co_filename
+            if (not path.startswith(_OWN) or path.startswith(_SCENARIOS)) and "/threading.py" not in path:
+                return f"it stands in {frame.f_code.co_qualname} ({Path(path).name}:{frame.f_lineno})"
+            frame = frame.f_back
+        return f"it stands in {innermost.f_code.co_qualname}"
+
+    def interrupt(self) -> None:
+        """End a callback that does not return, if it runs Python code; the loop then ends with it."""
+        if self._thread.is_alive():
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.thread_id), ctypes.py_object(Abandoned))
+
     def close(self) -> None:
-        """Stop and join the thread and close our descriptors; raises what had stopped the loop early."""
+        """Stop and join the thread and close our descriptors; raises what had stopped the loop early.
+
+        A thread that a callback keeps for more than 5 s is left to itself: RuntimeError says where it stands.
+        """
         self._running = False
         if self._thread.is_alive():
             self.wake()
-            self._thread.join()
+            self._thread.join(JOIN_SECONDS)
+        if self._thread.is_alive():
+            raise RuntimeError(f"the host's I/O thread does not come back: {self.standing()}")
         if self._wake >= 0:
             self._epoll.close()
             os.close(self._wake)

@@ -43,6 +43,8 @@ QUEUE_NUMBER = 1
 ROTATE_SECONDS = 5.0
 VANISH_SECONDS = 5.0
 """How long a sent packet may take to come by the hook that has to see it, before it counts as vanished."""
+WIND_UP_SECONDS = 5.0
+"""How long closing waits for the I/O thread to settle what it holds; a classify may keep it."""
 _RTM_GROUPS = 0x1 | 0x10 | 0x100
 """Link, IPv4 address and IPv6 address changes."""
 
@@ -130,7 +132,7 @@ class Stack:
                     last_first.callback(self._rules.close)
 
     def _wind_up(self) -> None:
-        self.loop.call(self._finish_all)
+        self.loop.call(self._finish_all, timeout=WIND_UP_SECONDS)
 
     def _finish_all(self) -> None:
         queue = self.packets.queue
