@@ -104,8 +104,8 @@ class FWPS_CLASSIFY_OUT0:
 
     @actionType.setter
     def actionType(self, value: int) -> None:
-        self._in_time()
-        self._seen.action = int(value)
+        if self._in_time():
+            self._seen.action = int(value)
 
     @property
     def filterId(self) -> int:
@@ -119,8 +119,7 @@ class FWPS_CLASSIFY_OUT0:
 
     @rights.setter
     def rights(self, value: int) -> None:
-        self._in_time()
-        if not value & 1:
+        if not value & 1 and self._in_time():
             self._seen.rights = 0
 
     @property
@@ -130,13 +129,14 @@ class FWPS_CLASSIFY_OUT0:
 
     @flags.setter
     def flags(self, value: int) -> None:
-        self._in_time()
-        self._seen.out_flags = self._seen.out_flags & ~_ABSORB | value & _ABSORB
+        if self._in_time():
+            self._seen.out_flags = self._seen.out_flags & ~_ABSORB | value & _ABSORB
 
-    def _in_time(self) -> None:
+    def _in_time(self) -> bool:
         seen = self._seen
         if seen.ended:
             seen.core.violate("CO-12", "classifyFn", "classifyOut was written after classifyFn had returned")
+        return not seen.ended
 
 
 def layer_data(seen: Indication) -> Any:

@@ -45,7 +45,7 @@ class _IncomingValues:
     def __getitem__(self, index: int) -> FWPS_INCOMING_VALUE0:
         seen = self._seen
         if seen.ended:
-            seen.values  # noqa: B018  records that it is read too late
+            seen.core.violate("CO-12", "classifyFn", "a field was read after classifyFn had returned: copy it")
         kind, read = self._columns[index]
         content = read(seen) if read is not None else 0
         if kind == _BYTE_ARRAY16:

@@ -87,6 +87,7 @@ def test_a_decision_written_after_classify_is_a_violation() -> None:
     out.rights = 0
     out.flags = FWPS_CLASSIFY_OUT_FLAG_ABSORB
     assert core.violations.rules() == ["CO-12"] * 3
+    assert (seen.action, seen.rights, seen.out_flags) == (FWP_ACTION_PERMIT, 1, 0)
 
 
 # -- with the engine ------------------------------------------------------------------------------------------
