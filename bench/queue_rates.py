@@ -181,7 +181,8 @@ def started(namespace: Namespace, argv: list[str], cpu: int) -> Process:
 
 def report(runs: dict[tuple[str, str], list[Run]]) -> Iterable[str]:
     """The table, line by line."""
-    yield f"{'handler':15} {'task':10} {'wall us/packet':>24} {'CPU us/packet':>24} {'rate to C':>12} {'CPU of C to own':>17}"
+    titles = f"{'wall us/packet':>24} {'CPU us/packet':>24} {'rate to C':>12} {'CPU of C to own':>17}"
+    yield f"{'handler':15} {'task':10} {titles}"
     for (who, task), done in runs.items():
         wall, cpu = ([measure(run) for run in done] for measure in (Run.wall, Run.cpu))
         base = runs[C, task]

@@ -36,15 +36,14 @@ class _Slot(ctypes.Structure):
 
 
 class DatagramBurst:
-    """Slots in one buffer into which a socket's waiting datagrams are read together."""
+    """Slots in one buffer into which the waiting datagrams of a socket are read together."""
 
-    def __init__(self, fd: int, slots: int, octets: int) -> None:
-        """For descriptor `fd`, which stays the caller's; datagrams of at most `octets` (not checked)."""
+    def __init__(self, slots: int, octets: int) -> None:
+        """For datagrams of at most `octets`; longer ones are cut."""
         stride = octets + STRIDE_SLACK_OCTETS
         self.buffer = bytearray(slots * stride)
         """Slot n starts at `offsets[n]`; overwritten by the next `receive`."""
         self.offsets = tuple(n * stride for n in range(slots))
-        self._fd = fd
         self._slots = slots
         base = ctypes.addressof(ctypes.c_char.from_buffer(self.buffer))
         self._vectors = (_Vector * slots)(*(_Vector(base + at, octets) for at in self.offsets))
@@ -60,9 +59,9 @@ class DatagramBurst:
         self._recvmmsg = ctypes.CDLL(None, use_errno=True).recvmmsg
         self._recvmmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p)
 
-    def receive(self) -> list[int]:
+    def receive(self, fd: int) -> list[int]:
         """The lengths of the datagrams read, slot by slot; empty when none waits. Never blocks. Raises OSError."""
-        count = self._recvmmsg(self._fd, self._address, self._slots, socket.MSG_DONTWAIT, None)
+        count = self._recvmmsg(fd, self._address, self._slots, socket.MSG_DONTWAIT, None)
         if count > 0:
             return self._lengths[:count].tolist()
         code = ctypes.get_errno()

@@ -142,14 +142,15 @@ def test_a_packet_that_could_not_be_read_is_never_let_pass(bed: Bed, monkeypatch
         return  # only our own backend reads messages itself
     queue, _ = bed.queue(), bed.divert()
     assert isinstance(queue, NetlinkQueue)
-    read = queue._reader.read
+    reader = queue._bound[NUMBER].reader
+    read = reader.read
 
     def blind(buffer: bytearray, offsets: Iterable[int], lengths: Iterable[int]) -> list[QueuedPacket]:
         packets = read(buffer, offsets, lengths)
         queue._tally["malformed"] += sum(bed.said(packet) == b"odd" for packet in packets)
         return [packet for packet in packets if bed.said(packet) != b"odd"]
 
-    monkeypatch.setattr(queue._reader, "read", blind)
+    monkeypatch.setattr(reader, "read", blind)
     bed.send(b"a", b"odd", b"b")
     for packet in bed.received(queue, 2):
         queue.settle(packet)
