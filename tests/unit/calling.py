@@ -11,7 +11,7 @@ from emulator.handle import InjectionHandle
 from emulator.injection import SendParams
 from emulator.netbuffer import NetBufferList
 from emulator.wfptypes import AddressFamily, InjectionType
-from tests.unit.fakehost import REMOTE, FakeHost, udp
+from tests.unit.fakehost import REMOTE, FakeHost, of_family, udp
 
 TYPES = {
     "network_send": InjectionType.NETWORK,
@@ -57,3 +57,33 @@ class Call:
         self.host.complete()
         assert self.host.completed == []
         return refusal.value
+
+
+FUNCTIONS = {
+    "network_send": InjectionType.NETWORK,
+    "network_receive": InjectionType.NETWORK,
+    "transport_send": InjectionType.TRANSPORT,
+    "transport_receive": InjectionType.TRANSPORT,
+    "forward": InjectionType.FORWARD,
+    "stream_inject": InjectionType.STREAM,
+}
+
+
+def inject(
+    host: FakeHost, handle: InjectionHandle, function: str, family: AddressFamily = AddressFamily.INET, **named: Any
+) -> None:
+    """Make a good call of a function through a handle."""
+    version = of_family(family)
+    if function == "stream_inject":  # the flow is looked for last: a refusal of the handle comes first
+        handle.stream_inject(
+            host.created(), host.done, flow_id=99, callout_id=1, layer=20 if version == 4 else 22,
+            stream_flags=1, data_length=1,
+        )  # fmt: skip
+        return
+    if function in ("transport_send", "transport_receive", "forward"):
+        named["family"] = family
+    if function in ("network_receive", "transport_receive", "forward"):
+        named["interface"] = 2
+    if function == "transport_send":
+        named["send_params"] = SendParams(REMOTE[version])
+    getattr(handle, function)(host.created(udp(version)), host.done, **named)
