@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+from emulator.ntstatus import NtStatus
 from emulator.stream import DISCONNECT
 from emulator.stream_stage import Chunk
 
@@ -102,6 +102,7 @@ class Splice:
             return []
         self.flow.abort(side is Side.REMOTE)
         self.flow.run(self.flow.end)
+        self.flow.abandon(NtStatus.CONNECTION_RESET)
         self._over = True
         return [Reset()]
 
@@ -135,6 +136,7 @@ class Splice:
             return []
         if self.flow.ended:
             self._over = True
+            self.flow.abandon()
             return [Reset()]
         if all(self._fin_written) and all(self._eof):
             self._over = True
@@ -157,7 +159,9 @@ class Splice:
     def output(self, side: Side, most: int = 32) -> list[Chunk]:
         """What to write to a side next: either one FIN, or up to `most` pieces of octets of one urgency."""
         found: list[Chunk] = []
-        for chunk in islice(self._toward(side).out, most):
+        out = self._toward(side).out
+        # By number: other threads may append meanwhile.
+        for chunk in (out[place] for place in range(min(len(out), most))):
             if chunk.flags & DISCONNECT or chunk.urgent or (found and found[0].urgent):
                 return found or [chunk]
             found.append(chunk)

@@ -117,12 +117,13 @@ class StreamEngine:
         layers = [[item for item in sublayer.all if item.matches(seen)] for sublayer in filters]
         seen.ended = True
         newest = self._newest() if first else flow.newest_filter
+        removed: dict[Filter, str] = {}
         for direction in (flow.receive, flow.send):
-            restless = [(stage, _reason(stage)) for stage in direction.stages]
-            gone = direction.arrange(layers, newest)
-            for stage, why in restless:
-                if stage in gone:
-                    self._removed(stage.filter, why)
+            reasons = {stage: _reason(stage) for stage in direction.stages}
+            for stage in direction.arrange(layers, newest):
+                removed[stage.filter] = removed.get(stage.filter) or reasons[stage]
+        for item, why in removed.items():
+            self._removed(item, why)
 
     def _removed(self, item: Filter, why: str) -> None:
         if self.core.profile == WindowsVersion.VISTA:
@@ -224,7 +225,11 @@ class StreamEngine:
         flow = self.flow_at(call, flow_id, callout_id, layer)
         if flow.injecting:
             self.core.violate("ST-43", call, "called while FwpsStreamInjectAsync0 runs for this flow")
-        stage = next((s for s in flow.receive.stages_of(callout_id) if s.deferred), None)
+        stage = _deferred(flow, callout_id)
+        if stage is None:
+            # The classify that defers may be about to return on another thread.
+            flow.wait_idle()
+            stage = _deferred(flow, callout_id)
         if stage is None:
             raise FwpInvalidParameter(f"{call}: callout {callout_id} has not deferred {flow.flow!r}", rule="SD-8")
         if stream_flags != stage.deferred_flags:
@@ -246,6 +251,10 @@ def pended_ends(flow: StreamFlow) -> list[str]:
         for stage in direction.stages
         if stage.fin_pended
     ]
+
+
+def _deferred(flow: StreamFlow, callout_id: int) -> Stage | None:
+    return next((stage for stage in flow.receive.stages_of(callout_id) if stage.deferred), None)
 
 
 def _reason(stage: Stage) -> str:

@@ -132,10 +132,13 @@ class StreamDirection:
         return gone
 
     def drain(self, status: NtStatus) -> None:
-        """Give up everything that waits at any place."""
+        """Give up everything that waits in stages; what came out is given up by the owner (`abandon`)."""
         for stage in self.stages:
             for chunk in stage.clear():
                 self.flow.settle(chunk, status)
+
+    def abandon(self, status: NtStatus) -> None:
+        """For the owner: give up what came out and cannot be written any more."""
         while self.out:
             self.flow.settle(self.out.popleft(), status)
         self.written = self.produced
@@ -212,6 +215,13 @@ class StreamFlow:
                 self._lock.release()
         self.complete_due()
 
+    def wait_idle(self) -> None:
+        """Return once no other thread works on the flow."""
+        if self._owner != threading.get_ident():
+            with self._lock:
+                pass
+            self.run(lambda: None)
+
     def wake(self) -> None:
         """Let the owner look again; without one, go on here."""
         if self.on_wake is not None:
@@ -275,6 +285,12 @@ class StreamFlow:
             self.end()
             if self.on_drop is not None:
                 self.on_drop()
+
+    def abandon(self, status: NtStatus = NtStatus.CONNECTION_INVALID) -> None:
+        """For the owner, once the flow has ended: give up what came out."""
+        self.receive.abandon(status)
+        self.send.abandon(status)
+        self.complete_due()
 
     def end(self) -> None:
         """The connection is over: what waits is given up, contexts go back.  Source: FL-5."""

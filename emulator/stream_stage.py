@@ -123,7 +123,7 @@ class Stage(Place):
 
     __slots__ = (
         "direction", "filter", "after", "late", "queue", "held", "need", "missed", "running", "deferred",
-        "deferred_flags", "allowed", "introduced", "permitted", "oob", "fin_pended", "clones",
+        "deferred_flags", "allowed", "introduced", "permitted", "oob", "fin_pended", "clones", "fresh",
     )  # fmt: skip
 
     def __init__(self, direction: StreamDirection, item: Filter, *, late: bool) -> None:
@@ -149,6 +149,8 @@ class Stage(Place):
         """It injected outside of classify, as only a callout that blocks everything may (ST-38)."""
         self.fin_pended = False
         self.clones: list[NetBufferList] = []
+        """Of octets it blocked: pending, as long as they are the driver's (ST-40)."""
+        self.fresh: list[NetBufferList] = []
 
     # -- which octets it is shown -----------------------------------------------------------------------
 
@@ -258,14 +260,13 @@ class Stage(Place):
             incoming = int(IncomingFlag.MID_STREAM_INSPECTION) if self.late else 0
         packet = IoPacket(StreamData(flags, length, spans, self._cloned), self.missed, incoming)
         self.missed = 0
+        self.fresh = []
         seen = self.direction.flow.ask(self, packet, out_flags)
         if not self.direction.flow.ended:
             self._answer(seen, packet, length, out_flags)
 
     def _cloned(self, made: list[NetBufferList]) -> None:
-        if len(self.clones) > 64:
-            self._forget_clones()
-        self.clones += made
+        self.fresh += made
 
     def _forget_clones(self) -> None:
         self.clones = [clone for clone in self.clones if clone.state == DRIVER]
@@ -325,6 +326,10 @@ class Stage(Place):
 
     def _block(self, chunks: list[Chunk], size: int) -> None:
         self.direction.missed(self.index, size)
+        if self.fresh:
+            if len(self.clones) > 64:
+                self._forget_clones()
+            self.clones += self.fresh
         for chunk in chunks:
             if chunk.flags & DISCONNECT:
                 self.fin_pended = True
