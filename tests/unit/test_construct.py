@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from struct import pack
 from typing import Any
+from zlib import crc32
 
 import pytest
 
@@ -96,11 +97,12 @@ def test_every_packet_of_a_list_gets_its_own_header(family: AddressFamily) -> No
 def test_an_ipv4_header_that_is_built_has_an_identification() -> None:
     core = up()
     numbers = set()
-    for payload in (b"one", b"two"):
-        item = core.ownership.create_from(udp(payload))
+    unlucky = next(udp(b"%d" % n) for n in range(1 << 20) if crc32(udp(b"%d" % n)) & 0xFFFF == 0)
+    for octets in (udp(b"one"), udp(b"two"), unlucky):
+        item = core.ownership.create_from(octets)
         construct_ip_header(core, item, 0, 2, *ENDS[AddressFamily.INET], 17)
         numbers.add(IpView(item.octets).identification)
-    assert len(numbers - {0}) == 2
+    assert len(numbers - {0}) == 3
 
 
 @pytest.mark.rule("NB-3", "NB-20")

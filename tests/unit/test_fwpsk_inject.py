@@ -113,6 +113,11 @@ def test_an_accepted_call_is_completed_with_its_own_list_and_context(name: str) 
     assert status == STATUS_SUCCESS
     [injection] = bench.injected
     assert (injection.net_buffer_list, injection.context) == (item, 0x1234)
+    given = set(FUNCTIONS[name].split())
+    assert injection.interface == (2 if "interfaceIndex" in given else 0)
+    assert injection.sub_interface == (1 if "subInterfaceIndex" in given else 0)
+    assert injection.endpoint == (7 if "endpointHandle" in given else None)
+    assert injection.family == AF_INET
     injection.handle.complete(injection, STATUS_NETWORK_UNREACHABLE)
     assert bench.completed == [("mine", item, True)]
     assert item.status == STATUS_NETWORK_UNREACHABLE
