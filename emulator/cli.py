@@ -4,27 +4,91 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, NoReturn, cast
 
 import typer
 
 FAILED = 1
+WRONG_USAGE = 2
 CANNOT_RUN = 77
 INTERRUPTED = 130
 
-Names = Annotated[list[str] | None, typer.Argument(help="Scenarios to run; all, when none is named.")]
+Targets = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="NAME|FILE|FILE::NAME", help="Scenarios: of the project, or of a Python file.", show_default=False
+    ),
+]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the scenario, and of its file.")]
+Kept = Annotated[str, typer.Argument(metavar="SCENARIO", help="Whose lab is paused or kept.")]
+InHost = Annotated[str, typer.Argument(metavar="HOST", help="One of its hosts.")]
+Command = Annotated[list[str] | None, typer.Argument(help="What to run there; by default, a shell.")]
 ForPytest = Annotated[list[str] | None, typer.Argument(help="For pytest, which then runs alone.")]
 Groups = Annotated[list[str] | None, typer.Argument(help="Groups of rules, such as NB; by default, all.")]
 Uncovered = Annotated[bool, typer.Option("--uncovered", help="Only rules that no test proves.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 ListOnly = Annotated[bool, typer.Option("--list", help="Print the names, and run nothing.")]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", metavar="N", help="Run so many at a time, in processes.")]
+Keep = Annotated[bool, typer.Option("--keep", help="Keep the labs until Enter or Ctrl-C, to look into them.")]
+Pause = Annotated[bool, typer.Option("--pause-on-failure", help="Stop where a check fails, and wait for Enter.")]
+Live = Annotated[bool, typer.Option("--live", help="Show hosts, packets, states and books as they change.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only what did not pass.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Every step and check.")]
+Queue = Annotated[str, typer.Option("--queue", metavar="NAME", help="netlink or netfilterqueue.")]
+Timeout = Annotated[float, typer.Option("--timeout", metavar="SECONDS", help="For a scenario and family; 0: none.")]
+Family = Annotated[str, typer.Option("--family", metavar="FAMILY", help="Only ipv4, or only ipv6.")]
+Cases = Annotated[bool, typer.Option("--cases", help="The acceptance cases, and who stands for them.")]
 
 
-def run(names: Names = None, json: Json = False, list_only: ListOnly = False) -> None:
+def run(
+    targets: Targets = None,
+    json: Json = False,
+    list_only: ListOnly = False,
+    jobs: Jobs = 1,
+    keep: Keep = False,
+    pause_on_failure: Pause = False,
+    live: Live = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    queue: Queue = "",
+    timeout: Timeout = 60.0,
+    family: Family = "",
+) -> None:
     """Run scenarios on real traffic, in namespaces of their own."""
-    if not list_only:
-        _require_root("run")
-    _leave(_function("emulator.runner", "run")(names or (), json=json, list_only=list_only))
+    if list_only:
+        list_all(targets, json=json)
+    from emulator.session import Wanted
+    from emulator.session import run as run_wanted
+
+    wanted = Wanted(
+        json=json,
+        jobs=jobs,
+        keep=keep,
+        pause_on_failure=pause_on_failure,
+        live=live,
+        verbosity=0 if quiet else 2 if verbose else 1,
+        queue=queue,
+        timeout=timeout or None,
+        family=family,
+    )
+    _leave(run_wanted(targets or (), wanted, before=lambda: _require_root("run")))
+
+
+def list_all(targets: Targets = None, cases: Cases = False, json: Json = False) -> None:
+    """List the scenarios, or the acceptance cases."""
+    _leave(_function("emulator.listing", "run")(targets or (), sys.stdout, cases=cases, as_json=json))
+
+
+def new(name: Name) -> None:
+    """Write NAME.py: a callout and its scenario, to start from."""
+    _leave(_function("emulator.starter", "run")(name, sys.stdout, folder=Path.cwd()))
+
+
+def shell(scenario: Kept, host: InHost, command: Command = None) -> None:
+    """Look into a host of a lab that is paused or kept."""
+    _require_root("shell")
+    _function("emulator.shell", "run")(scenario, host, command or ())
 
 
 def run_tests(arguments: ForPytest = None) -> None:
@@ -88,8 +152,10 @@ def _application() -> typer.Typer:
         context_settings={"help_option_names": ["--help", "-h"]},
     )
     application.callback()(_common)
-    for command in (run, doctor, clean, contract):
+    for command in (run, new, doctor, clean, contract):
         application.command()(command)
+    application.command("list")(list_all)
+    application.command("shell", context_settings={"ignore_unknown_options": True})(shell)
     # Options that are not ours are pytest's.
     application.command("test", context_settings={"ignore_unknown_options": True})(run_tests)
     return application
@@ -128,8 +194,11 @@ def _leave(status: int) -> NoReturn:
 def _status(error: Exception) -> int | None:
     """The exit status for what the user, a callout or Linux did wrong; None for a bug."""
     from emulator.errors import WfpError
+    from emulator.loading import BadTarget
     from netns.errors import LabError, MissingFeature, NotPermitted
 
+    if isinstance(error, BadTarget):
+        return WRONG_USAGE
     if isinstance(error, NotPermitted | MissingFeature):
         return CANNOT_RUN
     return FAILED if isinstance(error, LabError | WfpError) else None

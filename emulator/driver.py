@@ -9,7 +9,7 @@ Nothing is hidden: what a callout clones or creates it has to free, as ever.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network
@@ -49,7 +49,7 @@ class Driver:
         """A completion function that frees what it gets, and counts the statuses."""
         self.handles: list[InjectionHandle] = []
         self.filters: list[Filter] = []
-        self._callouts: dict[Any, RegisteredCallout] = {}
+        self._callouts: list[tuple[object, RegisteredCallout]] = []
         self._unloaded = False
 
     # -- what it makes ----------------------------------------------------------------------------------
@@ -112,15 +112,13 @@ class Driver:
             self.filters.remove(item)
 
     def _registered(self, callout: Callout | ClassifyFn) -> RegisteredCallout:
-        known = self._callouts.get(callout)
-        if known is None:
-            registry = self.core.engine.callouts
-            if isinstance(callout, Callout):
-                known = registry.register_object(callout)
-            else:
-                known = registry.register(callout)
-            self._callouts[callout] = known
-        return known
+        for known, registered in self._callouts:  # not a dict: a callout may be a dataclass, without a hash
+            if known is callout:
+                return registered
+        registry = self.core.engine.callouts
+        made = registry.register_object(callout) if isinstance(callout, Callout) else registry.register(callout)
+        self._callouts.append((callout, made))
+        return made
 
     # -- its end ----------------------------------------------------------------------------------------
 
@@ -141,7 +139,7 @@ class Driver:
             for handle in self.handles:
                 if not handle.dead:
                     last_first.callback(handle.destroy)
-            for callout in self._callouts.values():
+            for _, callout in self._callouts:
                 last_first.callback(engine.callouts.unregister, callout.callout_id)
             for item in self.filters:
                 if item.filter_id in engine.filters:

@@ -4,73 +4,95 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
+from emulator.listener import Listener
+from emulator.results import PASSED, UNMEASURED, counts
+
 if TYPE_CHECKING:
-    from emulator.runner import Result
+    from emulator.checks import Check
+    from emulator.results import Result
     from emulator.scenario import Scenario
+    from emulator.session import Wanted
+
+QUIET, NORMAL, VERBOSE = range(3)
+_SECTION_LINES = 40
+"""Most lines of one section, unless verbose: the last ones."""
+_STYLES = {"passed": "green", "failed": "bold red", "unmeasured": "bold yellow"}
+_AGAIN = "\r\x1b[K"
 
 
-class Progress:
-    """Says on standard error which scenario runs, and how each one ended; nothing when `quiet`."""
+class Progress(Listener):
+    """Says which scenario runs, and how each one ended; quiet only how those ended that did not pass."""
 
-    def __init__(self, total: int, *, quiet: bool, out: TextIO) -> None:
+    def __init__(self, total: int, *, verbosity: int, out: TextIO) -> None:
         self._total = total
-        self._quiet = quiet
+        self._verbosity = verbosity
         self._out = out
-        self._number = 0
-        self._live = out.isatty() and not quiet
+        self._names: dict[int, str] = {}
+        self._transient = out.isatty() and verbosity == NORMAL
 
-    def begin(self, item: Scenario) -> None:
-        """A scenario begins."""
-        self._number += 1
-        if self._live:
-            self._out.write(f"\r\x1b[K[{self._number}/{self._total}] {item.name} …")
+    def begun(self, number: int, item: Scenario) -> None:
+        self._names[number] = item.name
+        self._passing(number, item.name)
+        if self._verbosity == VERBOSE:
+            self._line(f"[{number + 1}/{self._total}] {item.name}: {item.summary}")
+
+    def step(self, number: int, text: str) -> None:
+        self._passing(number, f"{self._names[number]}: {text}")
+        if self._verbosity == VERBOSE:
+            self._line(f"    {self._names[number]}: {text}")
+
+    def checked(self, number: int, check: Check) -> None:
+        if self._verbosity == VERBOSE:
+            self._line(f"    {self._names[number]}: {'ok  ' if check.ok else 'NOT '} {check.name}")
+
+    def ended(self, number: int, result: Result) -> None:
+        if self._verbosity > QUIET or result.status != PASSED:
+            self._clear()
+            self._line(f"[{number + 1}/{self._total}] {result.name}: {result.status} ({result.seconds:.2f} s)")
+
+    def interrupted(self) -> None:
+        self._clear()
+        self._line("wfplab: interrupted; removing what the run made")
+
+    def aside(self) -> AbstractContextManager[object]:
+        self._clear()
+        return super().aside()
+
+    def _passing(self, number: int, text: str) -> None:
+        """A line that the next one replaces; only on a terminal."""
+        if self._transient:
+            self._out.write(f"{_AGAIN}[{number + 1}/{self._total}] {text} …")
             self._out.flush()
 
-    def step(self, text: str) -> None:
-        """A scenario says what it does next."""
-        if self._live:
-            self._out.write(f"\r\x1b[K[{self._number}/{self._total}] {text} …")
-            self._out.flush()
+    def _clear(self) -> None:
+        if self._transient:
+            self._out.write(_AGAIN)
 
-    def end(self, result: Result) -> None:
-        """A scenario has ended."""
-        if self._quiet:
-            return
-        if self._live:
-            self._out.write("\r\x1b[K")
-        line = f"[{self._number}/{self._total}] {result.name}: {result.status} ({result.seconds:.2f} s)"
-        self._out.write(f"{line}\n")
+    def _line(self, text: str) -> None:
+        self._out.write(text + "\n")
         self._out.flush()
 
 
 @contextmanager
-def progress(total: int, quiet: bool) -> Iterator[Progress]:
-    """Progress on standard error; a line cut short by an exception is ended."""
-    shown = Progress(total, quiet=quiet, out=sys.stderr)
-    try:
-        yield shown
-    finally:
-        sys.stderr.flush()
+def watching(wanted: Wanted, total: int, out: TextIO) -> Iterator[Listener]:
+    """Whoever is told of the run: the live view on a terminal, if that is wanted, else lines of text."""
+    if wanted.live and out.isatty():
+        from emulator.live import LiveView
+
+        with LiveView(total, out) as view:
+            yield view
+        return
+    verbosity = QUIET if wanted.json and wanted.verbosity == NORMAL else wanted.verbosity
+    yield Progress(total, verbosity=verbosity, out=out)
 
 
-def listing(items: Sequence[Scenario], out: TextIO) -> None:
-    """Names and first lines of scenarios."""
-    width = max((len(item.name) for item in items), default=0)
-    for item in items:
-        out.write(f"{item.name:<{width}}  {item.summary}\n")
-
-
-def counts(results: Sequence[Result]) -> dict[str, int]:
-    """How many passed, failed, were unmeasured."""
-    found = {"passed": 0, "failed": 0, "unmeasured": 0}
-    for result in results:
-        found[result.status] += 1
-    return found
+def colourless() -> bool:
+    """True when the environment asks for no colours, by NO_COLOR."""
+    return bool(os.environ.get("NO_COLOR"))
 
 
 def as_json(results: Sequence[Result], out: TextIO) -> None:
@@ -83,32 +105,38 @@ def as_json(results: Sequence[Result], out: TextIO) -> None:
     out.write("\n")
 
 
-def summary(results: Sequence[Result], out: TextIO) -> None:
-    """A table of the scenarios, and everything about those that did not pass."""
+def summary(results: Sequence[Result], out: TextIO, *, verbosity: int = NORMAL) -> None:
+    """A table of the scenarios, and everything about those that did not pass; verbose, about all."""
     from rich.console import Console
+    from rich.text import Text
+
+    console = Console(file=out, no_color=colourless() or None, highlight=False, soft_wrap=True)
+    if verbosity > QUIET:
+        console.print(_table(results))
+    for result in results:
+        if result.status != PASSED or verbosity == VERBOSE:
+            _explain(result, console, full=verbosity == VERBOSE)
+    total = counts(results)
+    console.print(Text(", ".join(f"{number} {word}" for word, number in total.items())))
+
+
+def _table(results: Sequence[Result]) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(file=out, no_color="NO_COLOR" in os.environ, highlight=False)
     table = Table(box=None, pad_edge=False)
     for heading in ("scenario", "families", "checks", "packets", "result"):
         table.add_column(heading, justify="right" if heading in ("checks", "packets") else "left", no_wrap=True)
     for result in results:
-        colour = {"passed": "green", "failed": "bold red", "unmeasured": "bold yellow"}[result.status]
         held = sum(1 for check in result.checks if check.ok)
         table.add_row(
             Text(result.name),
             " ".join(result.families),
             f"{held}/{len(result.checks)}",
             str(_packets(result)),
-            Text(result.status, style=colour),
+            Text(result.status, style=_STYLES[result.status]),
         )
-    console.print(table)
-    for result in results:
-        if result.status != "passed":
-            _explain(result, console)
-    total = counts(results)
-    console.print(Text(", ".join(f"{number} {word}" for word, number in total.items())))
+    return table
 
 
 def _packets(result: Result) -> int:
@@ -116,14 +144,38 @@ def _packets(result: Result) -> int:
     return sum(hook["offered"] for host in hosts for hook in host["hooks"].values())
 
 
-def _explain(result: Result, console: Any) -> None:
+def _explain(result: Result, console: Any, *, full: bool) -> None:
     from rich.text import Text
 
-    console.print(Text(f"\n{result.name}: {result.summary}", style="bold"))
-    if not result.measured:
-        console.print(Text("  nothing was measured: a scenario that checks nothing proves nothing"))
+    def say(text: str, style: str = "") -> None:
+        console.print(Text(text, style=style))
+
+    say(f"\n{result.name}: {result.summary}", "bold")
+    if result.status == UNMEASURED or result.unmeasured:
+        for reason in result.unmeasured:
+            say(f"  nothing was measured: {reason}", _STYLES["unmeasured"])
     for check in result.checks:
         if not check.ok:
-            console.print(Text(f"  {check.name}\n    expected {check.expected}\n    seen     {check.seen}"))
+            say(f"  {check.name}{f' ({check.where})' if check.where else ''}", _STYLES["failed"])
+            say(f"    expected {check.expected}\n    seen     {check.seen}")
+        elif full:
+            say(f"  {check.name}: {check.seen}")
     for violation in result.violations:
-        console.print(Text(f"  broken rule, {violation['family']}: {violation['text']}"))
+        say(f"  broken rule, {violation['family']}: {violation['text']}")
+    if full:
+        for step in result.steps:
+            say(f"  step: {step}")
+        say(f"  books: {json.dumps(result.books)}")
+    if result.status != PASSED:
+        _evidence(result, say, full=full)
+
+
+def _evidence(result: Result, say: Any, *, full: bool) -> None:
+    for title, text in result.sections:
+        if title.endswith(": broken rules"):  # said already
+            continue
+        lines = text.splitlines()
+        cut = 0 if full else max(0, len(lines) - _SECTION_LINES)
+        say(f"  {title}" + (f" (the last {_SECTION_LINES} of {len(lines)} lines)" if cut else ""))
+        for line in lines[cut:]:
+            say(f"    {line}")

@@ -1,183 +1,275 @@
-"""Running scenarios: each on a bed of its own, once for every family, into results that say what was seen."""
+"""Running one scenario: on a bed of its own for every family, into a result that says what was seen."""
 
 from __future__ import annotations
 
-import inspect
-import sys
 import time
-import traceback
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from importlib import import_module
-from pkgutil import iter_modules
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any
 
-from emulator.errors import WfpError
-from emulator.scenario import FAMILY_NAMES, Check, Checks, Scenario, scenarios_in
+from emulator.checks import Check, Checks
+from emulator.evidence import place, sections, told
+from emulator.interrupts import Terminated, TimedOut, deadline, shielded, time_stopped
+from emulator.listener import Listener
+from emulator.results import Result
+from emulator.scenario import FAMILY_NAMES, Scenario
 from emulator.wfptypes import AddressFamily
-from netns.errors import LabError
+from netns.errors import MissingFeature, NotPermitted
 
-PASSED, FAILED, UNMEASURED = "passed", "failed", "unmeasured"
-
-
-@dataclass
-class Result:
-    """What one scenario came to, over all its families."""
-
-    name: str
-    summary: str
-    families: list[str] = field(default_factory=list)
-    checks: list[Check] = field(default_factory=list)
-    violations: list[dict[str, str]] = field(default_factory=list)
-    books: dict[str, Any] = field(default_factory=lambda: {"hosts": {}, "closed": True})
-    seconds: float = 0.0
-    measured: bool = True
-
-    @property
-    def status(self) -> str:
-        """passed, failed or unmeasured."""
-        if not self.measured or not self.checks:
-            return UNMEASURED if all(check.ok for check in self.checks) else FAILED
-        return PASSED if all(check.ok for check in self.checks) else FAILED
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return {
-            "name": self.name,
-            "summary": self.summary,
-            "families": self.families,
-            "status": self.status,
-            "checks": [vars(check) for check in self.checks],
-            "violations": self.violations,
-            "books": self.books,
-            "seconds": round(self.seconds, 3),
-        }
-
-
-def built_in() -> list[Scenario]:
-    """All scenarios that come with the project, in the order of their modules' names."""
-    import emulator.scenarios as package
-
-    found: list[Scenario] = []
-    for item in iter_modules(package.__path__):
-        found += scenarios_in(import_module(f"{package.__name__}.{item.name}"))
-    return found
-
-
-def chosen(names: Iterable[str]) -> list[Scenario]:
-    """The built-in scenarios of these names, or all; raises UnknownScenario."""
-    everything = built_in()
-    wanted = list(names)
-    if not wanted:
-        return everything
-    known = {item.name: item for item in everything}
-    for name in wanted:
-        if name not in known:
-            raise UnknownScenario(name, list(known))
-    return [known[name] for name in wanted]
-
-
-class UnknownScenario(LabError):
-    """Raised for a name that no scenario has."""
-
-    def __init__(self, name: str, known: Sequence[str]) -> None:
-        from difflib import get_close_matches
-
-        near = get_close_matches(name, known, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        super().__init__(f"there is no scenario {name}{hint} `wfplab run --list` shows all")
-
-
-def run_one(item: Scenario, options: Any = None, on_step: Callable[[str], None] | None = None) -> Result:
-    """Run one scenario for each of its families, each on a new bed; never raises for what goes wrong in it."""
-    result = Result(item.name, item.summary)
-    began = time.monotonic()
-    for family in item.families:
-        result.families.append(FAMILY_NAMES[family])
-        checks = Checks(on_step=on_step)
-        try:
-            _run_family(item, family, checks, result, options)
-        except (LabError, WfpError, TimeoutError, OSError, AssertionError) as error:
-            checks.taken.append(Check("ran to its end", False, "no exception", _told(error)))
-        except Exception as error:
-            checks.taken.append(Check("ran to its end", False, "no exception", _told(error)))
-        result.measured = result.measured and bool(checks.taken)
-        prefix = f"{FAMILY_NAMES[family]}: " if len(item.families) > 1 else ""
-        result.checks += [Check(prefix + check.name, check.ok, check.expected, check.seen) for check in checks.taken]
-    result.seconds = time.monotonic() - began
-    return result
-
-
-def _told(error: BaseException) -> str:
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f" (in {frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {error}{where}"
-
-
-def _run_family(item: Scenario, family: AddressFamily, checks: Checks, result: Result, options: Any) -> None:
+if TYPE_CHECKING:
+    from emulator.stack import Stack
     from emulator.topology import Bed, HostOptions
 
-    wanted = options or HostOptions()
-    hints = get_type_hints(item.function)
-    beds: dict[str, Bed] = {}
-    arguments: dict[str, Any] = {}
-    try:
-        for name in item.needs:
-            kind = hints.get(name)
-            if name == "check":
-                arguments[name] = checks
-            elif name == "family":
-                arguments[name] = family
-            elif inspect.isclass(kind) and issubclass(kind, Bed):
-                arguments[name] = beds[name] = kind(wanted)
+Pause = Callable[[str, "Bed", str], None]
+"""Called with the label of a lab, its bed, and what went wrong; the scenario goes on when it returns."""
+ANSWER_SECONDS = 1.0
+SETTLE_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How scenarios are run."""
+
+    host: HostOptions | None = None
+    """How emulated hosts are made; None is the ordinary way."""
+    timeout: float | None = 60.0
+    """Seconds after which a scenario is ended, for each family; None waits for ever."""
+    family: AddressFamily | None = None
+    """Only this family; None runs all."""
+    pause: Pause | None = None
+    kept: ExitStack | None = field(default=None, compare=False)
+    """Takes the labs over, instead of their being removed at the end."""
+
+
+def run_one(
+    item: Scenario, settings: Settings = Settings(), listener: Listener | None = None, number: int = 0  # noqa: B008
+) -> Result:
+    """Run one scenario for each of its families, each on a new bed; what goes wrong in it is in the result.
+
+    Raises only what ends the whole run: KeyboardInterrupt, Terminated.
+    """
+    watching = listener or Listener()
+    whole = Result(item.name, item.summary)
+    began = time.monotonic()
+    several = len(item.families) > 1
+    for family in item.families:
+        if settings.family in (None, family) or family == AddressFamily.UNSPEC:
+            _merge(whole, run_family(item, family, settings, watching, number), prefixed=several)
+    if not whole.families:
+        whole.unmeasured.append("it does not run for this family")
+    whole.seconds = time.monotonic() - began
+    return whole
+
+
+def run_family(
+    item: Scenario,
+    family: AddressFamily,
+    settings: Settings = Settings(),  # noqa: B008
+    listener: Listener | None = None,
+    number: int = 0,
+) -> Result:
+    """Run one scenario for one family on a new bed; raises as `run_one`."""
+    return _Run(item, family, settings, listener or Listener(), number).go()
+
+
+def _merge(whole: Result, part: Result, *, prefixed: bool) -> None:
+    (family,) = part.families
+    prefix = f"{family}: " if prefixed else ""
+    whole.families.append(family)
+    for check in part.checks:
+        whole.checks.append(Check(prefix + check.name, check.ok, check.expected, check.seen, check.where))
+    whole.violations += part.violations
+    whole.books["hosts"].update(part.books["hosts"])
+    whole.books["closed"] = whole.books["closed"] and part.books["closed"]
+    whole.books["canaries"] = dict(Counter(whole.books["canaries"]) + Counter(part.books["canaries"]))
+    whole.steps += [prefix + step for step in part.steps]
+    whole.unmeasured += [prefix + reason for reason in part.unmeasured]
+    whole.missing += [prefix + reason for reason in part.missing]
+    whole.sections += [(prefix + title, text) for title, text in part.sections]
+
+
+class _Run:
+    """One scenario, one family, from the making of its beds to their removal."""
+
+    def __init__(
+        self, item: Scenario, family: AddressFamily, settings: Settings, listener: Listener, number: int
+    ) -> None:
+        self.item = item
+        self.family = family
+        self.settings = settings
+        self.listener = listener
+        self.number = number
+        self.title = FAMILY_NAMES[family]
+        self.label = f"{item.name}[{self.title}]"
+        self.result = Result(item.name, item.summary, [self.title])
+        self.beds: list[Bed] = []
+        self.own_checks = 0
+        self.checks = Checks(on_step=self._step, on_check=self._checked)
+
+    def go(self) -> Result:
+        """Run it; whatever happens, the beds are removed, or kept by whoever asked for that."""
+        try:
+            ended = self._run()
+            self._close_books(ended)
+        finally:
+            self._remove()
+        result = self.result
+        result.checks = self.checks.taken
+        result.steps = self.checks.steps
+        if not self.own_checks and not result.unmeasured:
+            result.unmeasured.append("it took no check: a scenario that checks nothing proves nothing")
+        return result
+
+    def _run(self) -> bool:
+        """The scenario itself; True when it came to its end."""
+        try:
+            arguments = self._arguments()
+            watched = self.listener.watching(self.number, self.label, self.beds)
+            with watched, deadline(self.settings.timeout, f"scenario {self.item.name}"):
+                self.item.function(**arguments)
+                for bed in self.beds:
+                    bed.unload_drivers()
+                    for stack in bed.stacks:
+                        stack.settle(timeout=SETTLE_SECONDS)
+        except Terminated:
+            raise
+        except (MissingFeature, NotPermitted) as error:
+            self.result.unmeasured.append(str(error))
+            self.result.missing.append(str(error))
+        except (Exception, SystemExit) as error:
+            self._stopped(error)
+        else:
+            return True
+        return False
+
+    def _arguments(self) -> dict[str, Any]:
+        from emulator.topology import HostOptions
+
+        options = self.settings.host or HostOptions()
+        arguments: dict[str, Any] = {}
+        for name, kind in self.item.beds().items():
+            if kind is not None:
+                with shielded():  # a bed that exists is in the list: nothing comes between
+                    arguments[name] = kind(options, label=self.label)
+                    self.beds.append(arguments[name])
             else:
-                raise LabError(f"scenario {item.name} asks for {name!r}, which is no topology, `family` or `check`")
-        item.function(**arguments)
-        for bed in beds.values():
-            _close_books(bed, checks, result, FAMILY_NAMES[family])
-    finally:
-        for bed in reversed(beds.values()):
-            bed.close()
+                arguments[name] = self.checks if self._wants_checks(name) else self.family
+        return arguments
+
+    def _wants_checks(self, name: str) -> bool:
+        hint = self.item.function.__annotations__.get(name)
+        return name == "check" if hint is None else hint is Checks or str(hint).endswith("Checks")
+
+    # -- what happens meanwhile -------------------------------------------------------------------------
+
+    def _step(self, text: str) -> None:
+        self.listener.step(self.number, text)
+
+    def _checked(self, check: Check) -> None:
+        self.own_checks += 1
+        self.listener.checked(self.number, check)
+        if not check.ok:
+            self._gather()
+            self._pause(f"{check.name}: expected {check.expected}, seen {check.seen}")
+
+    def _pause(self, why: str) -> None:
+        if self.settings.pause is not None and self.beds:
+            with time_stopped():
+                self.settings.pause(self.label, self.beds[0], why)
+
+    def _gather(self) -> None:
+        """Keep what the hosts can say now, at the first thing that goes wrong."""
+        if not self.result.sections:
+            for bed in self.beds:
+                self.result.sections += sections(bed)
+
+    def _stopped(self, error: BaseException) -> None:
+        """The scenario was ended by an exception: tell where, and who was in the way."""
+        from emulator.traffic import CanaryLost
+
+        self._gather()
+        reason = told(error)
+        if isinstance(error, TimedOut | TimeoutError | CanaryLost):
+            reason = "; ".join([reason, *self._in_the_way()])
+        if isinstance(error, CanaryLost):
+            self.result.unmeasured.append(reason)
+        else:
+            self.checks.on_check = None
+            self.checks.take("ran to its end", False, "no exception", reason)
+        self._pause(reason)
+
+    def _in_the_way(self) -> list[str]:
+        """What the emulated hosts are waiting for, in words."""
+        return [reason for bed in self.beds for stack in bed.stacks for reason in waiting_for(stack)]
+
+    # -- the end ----------------------------------------------------------------------------------------
+
+    def _close_books(self, ended: bool) -> None:
+        """Close the emulated hosts, then hold their books, leaks and violations against what was promised."""
+        self.checks.on_check = None
+        for bed in self.beds:
+            leaks = [leak for stack in bed.stacks for leak in stack.core.leaks()]
+            try:
+                with shielded():
+                    bed.close_stacks()
+            except Exception as error:
+                self.checks.take("the hosts could be closed", False, "no exception", told(error))
+            self._book(bed, ended)
+            if ended:
+                self.checks("nothing leaked", leaks, [])
+        rules = [violation["rule"] for violation in self.result.violations]
+        if ended or rules:
+            self.checks("broken rules", sorted(rules), sorted(self.checks.expected_violations))
+
+    def _book(self, bed: Bed, ended: bool) -> None:
+        books = self.result.books
+        books["canaries"] = dict(Counter(books["canaries"]) + Counter(vars(bed.canaries)))
+        for host in bed:
+            if host.emulated is None:
+                continue
+            core, book = host.emulated.core, host.emulated.books
+            books["hosts"][f"{self.title} {host.name}"] = book.as_dict()
+            books["closed"] = books["closed"] and book.closed
+            self.result.violations += _violations(host.emulated, self.title)
+            if ended:
+                self.checks.that(f"the books of {host.name} close", book.closed, book.as_dict())
+                self.checks("Linux refused nothing", [told(error) for _, error in core.lab_errors], [])
+
+    def _remove(self) -> None:
+        for bed in reversed(self.beds):
+            if self.settings.kept is not None:
+                self.settings.kept.callback(bed.close)
+                continue
+            try:
+                bed.close()
+            except Exception as error:
+                self.checks.take("the lab could be removed", False, "no exception", told(error))
 
 
-def _close_books(bed: Any, checks: Checks, result: Result, family: str) -> None:
-    """Close the emulated hosts, then hold their books, leaks and violations against what was promised."""
-    leaks = [leak for stack in bed.stacks for leak in stack.core.leaks()]
-    bed.close_stacks()
-    rules: list[str] = []
-    for host in bed:
-        if host.emulated is None:
-            continue
-        core, books = host.emulated.core, host.emulated.books
-        result.books["hosts"][f"{family} {host.name}"] = books.as_dict()
-        result.books["closed"] = result.books["closed"] and books.closed
-        checks.that(f"the books of {host.name} close", books.closed, books.as_dict())
-        for violation in core.violations:
-            rules.append(violation.rule)
-            result.violations.append({"family": family, "rule": violation.rule, "text": str(violation)})
-        checks("Linux refused nothing", [_told(error) for _, error in core.lab_errors], [])
-    checks("nothing leaked", leaks, [])
-    checks("broken rules", sorted(Counter(rules)), sorted(Counter(checks.expected_violations)))
+def waiting_for(stack: Stack) -> list[str]:
+    """What keeps a host from being quiet: a classify that does not return, lists that were not given back.
+
+    A classify that does not return is ended, if it runs Python code.
+    """
+    try:
+        stack.loop.call(lambda: None, timeout=ANSWER_SECONDS)
+    except TimeoutError:
+        where = stack.loop.standing()
+        stack.loop.interrupt()
+        return [f"the dispatch thread of {stack.namespace.name} does not come back from a callout: {where}"]
+    except RuntimeError as error:
+        return [f"{error}: {told(error.__cause__)}" if error.__cause__ else str(error)]
+    return stack.core.leaks()
 
 
-def run(names: Sequence[str], *, json: bool = False, list_only: bool = False) -> int:
-    """Run scenarios and print what they came to; 0 only when everything was measured and passed."""
-    from emulator import report
-
-    items = chosen(names)
-    if list_only:
-        report.listing(items, sys.stdout)
-        return 0
-    results = []
-    with report.progress(len(items), json) as shown:
-        for item in items:
-            shown.begin(item)
-            result = run_one(item, on_step=shown.step)
-            results.append(result)
-            shown.end(result)
-    if json:
-        report.as_json(results, sys.stdout)
-    else:
-        report.summary(results, sys.stdout)
-    return 0 if all(result.status == PASSED for result in results) else 1
+def _violations(stack: Stack, family: str) -> list[dict[str, str]]:
+    raised = deque(error for _, error in stack.core.callback_errors)
+    found = []
+    for violation in stack.core.violations:
+        text = str(violation)
+        if raised and f"{type(raised[0]).__name__}: {raised[0]}" in violation.message:
+            text += f" (at {place(raised.popleft())})"
+        found.append({"family": family, "rule": violation.rule, "text": text})
+    return found

@@ -1,89 +1,32 @@
 """Scenarios: functions that show one thing on a test bed, and the checks they leave behind.
 
-A scenario names what it needs by its arguments: a topology (`pair`, `routed`, `alone`), `family`, and
-`check`.  The command line and pytest run the same function.
+A scenario names what it needs by its arguments: a topology (`pair`, `routed`, `alone`, `bridged`,
+`two_drivers`, or a bed class of one's own as the annotation), an empty `lab`, `family`, and `check`.
+The command line and pytest run the same function.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints, overload
 
+from emulator.checks import Check, Checks
 from emulator.wfptypes import AddressFamily
+
+if TYPE_CHECKING:
+    from emulator.topology import Bed
 
 Function = TypeVar("Function", bound=Callable[..., None])
 BOTH = (AddressFamily.INET, AddressFamily.INET6)
 FAMILY_NAMES = {AddressFamily.UNSPEC: "any", AddressFamily.INET: "ipv4", AddressFamily.INET6: "ipv6"}
+_MARK = "__wfplab__"
 
 
-@dataclass(frozen=True)
-class Check:
-    """One thing that was measured: what was expected, and what was seen."""
-
-    name: str
-    ok: bool
-    expected: str
-    seen: str
-
-
-@dataclass
-class Checks:
-    """What one run of a scenario measured.
-
-    Call it with a name, what was seen and what was expected.  A scenario that checks nothing proves
-    nothing: it counts as unmeasured.
-    """
-
-    taken: list[Check] = field(default_factory=list)
-    steps: list[str] = field(default_factory=list)
-    expected_violations: list[str] = field(default_factory=list)
-    on_step: Callable[[str], None] | None = None
-
-    def __call__(self, name: str, seen: object, expected: object) -> bool:
-        """Take a check: `seen` has to equal `expected`; tells whether it does."""
-        ok = bool(seen == expected)
-        self.taken.append(Check(name, ok, _short(expected), _short(seen)))
-        return ok
-
-    def that(self, name: str, holds: bool, seen: object = None) -> bool:
-        """Take a check that something holds; `seen` is what to show when it does not."""
-        self.taken.append(Check(name, bool(holds), "True", _short(holds if seen is None else seen)))
-        return bool(holds)
-
-    def step(self, text: str) -> None:
-        """Say what happens next, for whoever watches."""
-        self.steps.append(text)
-        if self.on_step is not None:
-            self.on_step(text)
-
-    def expect_violation(self, *rules: str) -> None:
-        """Say which rules this scenario breaks on purpose; others, and missing ones, fail it."""
-        self.expected_violations.extend(rules)
-
-    @contextmanager
-    def raises(self, name: str, kind: type[BaseException]) -> Iterator[None]:
-        """Take a check that the block raises `kind`."""
-        try:
-            yield
-        except kind:
-            self.taken.append(Check(name, True, kind.__name__, kind.__name__))
-        except Exception as error:
-            self.taken.append(Check(name, False, kind.__name__, f"{type(error).__name__}: {error}"))
-        else:
-            self.taken.append(Check(name, False, kind.__name__, "nothing was raised"))
-
-    @property
-    def passed(self) -> bool:
-        """True when something was measured and all of it holds."""
-        return bool(self.taken) and all(check.ok for check in self.taken)
-
-
-def _short(value: object) -> str:
-    text = value if isinstance(value, str) else repr(value)
-    return text if len(text) <= 400 else f"{text[:380]}… ({len(text)} characters)"
+class BadScenario(Exception):
+    """Raised for a scenario that cannot be run as it is written; the message says what to change."""
 
 
 @dataclass(frozen=True)
@@ -95,37 +38,130 @@ class Scenario:
     families: tuple[AddressFamily, ...]
     cases: tuple[str, ...]
     """Acceptance cases it stands for, such as B01."""
+    rules: tuple[str, ...]
+    """Rules of the contract it proves: were one of them broken, the scenario would fail."""
     group: str
+    file: str = ""
+    """Where it was read from; empty for one that comes with the project."""
+
+    @property
+    def target(self) -> str:
+        """What `wfplab run` takes for it."""
+        return f"{self.file}::{self.name}" if self.file else self.name
+
+    @property
+    def summary(self) -> str:
+        """The first line of the docstring."""
+        return self.text.partition("\n")[0]
+
+    @property
+    def text(self) -> str:
+        """The docstring, which draws the topology."""
+        return inspect.getdoc(self.function) or ""
 
     @property
     def needs(self) -> tuple[str, ...]:
         """Names of the arguments that have to be supplied."""
         return tuple(inspect.signature(self.function).parameters)
 
-    @property
-    def summary(self) -> str:
-        """The first line of the docstring."""
-        return (inspect.getdoc(self.function) or "").partition("\n")[0]
+    def beds(self) -> dict[str, type[Bed] | None]:
+        """The kind of bed each argument asks for; None for `check` and `family`.
+
+        Raises BadScenario: an argument that nothing supplies, or an annotation that cannot be read.
+        """
+        try:
+            hints = get_type_hints(self.function)
+        except Exception as error:
+            raise BadScenario(f"scenario {self.name}: an annotation cannot be read: {error}") from error
+        return {name: self._kind(name, hints.get(name)) for name in self.needs}
+
+    def _kind(self, name: str, hint: object) -> type[Bed] | None:
+        from emulator.topology import BEDS, Bed
+
+        if hint in (Checks, AddressFamily):
+            return None
+        if inspect.isclass(hint) and issubclass(hint, Bed):
+            return hint
+        if hint is None and name in ("check", "family"):
+            return None
+        if hint is None and name in BEDS:
+            return BEDS[name]
+        what = f"{name}: {getattr(hint, '__name__', hint)}" if hint is not None else name
+        raise BadScenario(
+            f"scenario {self.name} asks for `{what}`; it can have `check`, `family`, "
+            f"{', '.join(f'`{bed}`' for bed in BEDS)}, or an argument annotated with a class derived from Bed"
+        )
+
+
+@overload
+def scenario(function: Function, /) -> Function: ...
+
+
+@overload
+def scenario(
+    *,
+    families: tuple[AddressFamily, ...] = BOTH,
+    cases: tuple[str, ...] = (),
+    rules: tuple[str, ...] = (),
+    group: str = "",
+) -> Callable[[Function], Function]: ...
 
 
 def scenario(
-    *, families: tuple[AddressFamily, ...] = BOTH, cases: tuple[str, ...] = (), group: str = ""
-) -> Callable[[Function], Function]:
-    """Mark a function as a scenario, run once for each family; its own name is the scenario's."""
+    function: Any = None,
+    /,
+    *,
+    families: tuple[AddressFamily, ...] = BOTH,
+    cases: tuple[str, ...] = (),
+    rules: tuple[str, ...] = (),
+    group: str = "",
+) -> Any:
+    """Mark a function as a scenario, run once for each family; its own name is the scenario's.
+
+    `cases` are the acceptance cases it stands for, `rules` those of the contract that it proves.
+    Raises BadScenario for what is no function, has no docstring, or names its families, cases or rules wrongly.
+    """
 
     def mark(function: Function) -> Function:
+        _check(function, families=families, cases=cases, rules=rules)
         where = group or function.__module__.rpartition(".")[2]
-        function.__wfplab__ = Scenario(function.__name__, function, families, cases, where)  # type: ignore[attr-defined]
+        setattr(function, _MARK, Scenario(function.__name__, function, families, cases, rules, where))
         return function
 
-    return mark
+    return mark if function is None else mark(function)
 
 
-def scenarios_in(module: Any) -> list[Scenario]:
+def _check(function: object, **named: object) -> None:
+    if not inspect.isfunction(function):
+        raise BadScenario(f"{function!r} is no function: `@scenario` stands above a function")
+    name = function.__name__
+    if not inspect.getdoc(function):
+        raise BadScenario(f"scenario {name} needs a docstring: one line on what it shows, and a picture of the hosts")
+    for what, values in named.items():
+        kind = AddressFamily if what == "families" else str
+        if not isinstance(values, tuple) or not all(isinstance(value, kind) for value in values):
+            raise BadScenario(f"scenario {name}: {what} is a tuple, as in `{what}=({_EXAMPLES[what]},)`")
+    if not named["families"]:
+        raise BadScenario(f"scenario {name}: families is empty, so it would never run")
+
+
+_EXAMPLES = {"families": "AddressFamily.INET", "cases": '"B01"', "rules": '"NS-9"'}
+
+
+def marked(value: object) -> Scenario | None:
+    """The scenario that a decorated function carries; None for anything else."""
+    found = vars(value).get(_MARK) if inspect.isfunction(value) else None
+    return found if isinstance(found, Scenario) else None
+
+
+def scenarios_in(module: ModuleType) -> list[Scenario]:
     """The scenarios that a module defines, in the order of their definition."""
     found = []
     for value in vars(module).values():
-        marked = getattr(value, "__wfplab__", None)
-        if isinstance(marked, Scenario) and value.__module__ == module.__name__:
-            found.append(marked)
+        item = marked(value)
+        if item is not None and item.function.__module__ == module.__name__:
+            found.append(item)
     return found
+
+
+__all__ = ["BOTH", "FAMILY_NAMES", "BadScenario", "Check", "Checks", "Scenario", "marked", "scenario", "scenarios_in"]

@@ -1,10 +1,14 @@
 """Test beds: named hosts on veth pairs, some of them emulated Windows hosts.
 
-    Pair      peer === host            `host` is emulated; 10.0.0.2, fd00::2 and 10.0.0.1, fd00::1
-    Routed    left === mid === right   `mid` is emulated and forwards
-    Alone     host                     only loopback
+    Pair         peer === host            `host` is emulated; 10.0.0.2, fd00::2 and 10.0.0.1, fd00::1
+    Routed       left === mid === right   `mid` is emulated and forwards
+    Alone        host                     only loopback
+    Bridged      vm1 === host === vm2     `host` is emulated and has a bridge with both as ports
+    TwoDrivers   a Pair with two drivers on `host`: `a` is asked before `b`
+    Empty        nothing yet: `add_host` and `lab.link` make it
 
-A bed owns its lab; `with Pair(...) as bed:` leaves nothing behind.
+For a topology of one's own derive from `Bed` and write `build`.  A bed owns its lab; `with Pair(...) as bed:`
+leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -13,13 +17,19 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from emulator.driver import Driver
+from emulator.interrupts import shielded
 from emulator.paths.queue import QueueBackend, QueueLimits
 from emulator.stack import Stack
 from emulator.wfptypes import AddressFamily, WindowsVersion
 from netns.lab import Lab
 from netns.namespace import Namespace
+from netns.veth import Bridge
+
+if TYPE_CHECKING:
+    from emulator.traffic import Wire
 
 LINUX_FAMILY = {AddressFamily.INET: socket.AF_INET, AddressFamily.INET6: socket.AF_INET6}
 """The one place where a Windows family number becomes Linux's."""
@@ -37,6 +47,14 @@ class HostOptions:
 
 
 @dataclass
+class CanaryBook:
+    """Packets sent only to see whether anything gets through, over all hosts of a bed."""
+
+    sent: int = 0
+    arrived: int = 0
+
+
+@dataclass
 class Host:
     """One host of a bed: a namespace with an address of each family and, when emulated, a stack."""
 
@@ -45,12 +63,30 @@ class Host:
     addresses: Mapping[AddressFamily, str]
     owned: ExitStack = field(repr=False)
     emulated: Stack | None = None
+    canaries: CanaryBook = field(default_factory=CanaryBook, repr=False)
 
     @property
     def stack(self) -> Stack:
         """The emulated Windows stack; AssertionError on a plain host."""
         assert self.emulated is not None, f"{self.name} is not an emulated host"
         return self.emulated
+
+    def driver(self, name: str = "driver", *, weight: int | None = None) -> Driver:
+        """A new driver on this host; the caller unloads it, best by `with`.
+
+        With a `weight` its filters are asked before those of lighter drivers.
+        """
+        return Driver(self.stack.core, name, weight=weight)
+
+    def interface(self, name: str = "eth0") -> int:
+        """The index of one of the host's interfaces; raises KernelRefused."""
+        return self.namespace.index_of(name)
+
+    def wire(self, interface: str = "eth0") -> Wire:
+        """What passes an interface of this host from now on; the bed closes it.  Raises KernelRefused."""
+        from emulator.traffic import Wire
+
+        return self.owned.enter_context(Wire(self.namespace, interface))
 
     def address(self, family: AddressFamily) -> str:
         """The host's address, as text."""
@@ -94,34 +130,64 @@ class Bed:
     """A lab with named hosts; the base of the topologies."""
 
     picture: ClassVar[str] = ""
+    """The hosts, for whoever is told of them."""
 
-    def __init__(self, options: HostOptions = HostOptions(), *, start: bool = True) -> None:  # noqa: B008
-        """Build it; emulated hosts are started unless `start` is False.  Raises LabError."""
+    def __init__(
+        self, options: HostOptions = HostOptions(), *, start: bool = True, label: str = ""  # noqa: B008
+    ) -> None:
+        """Build it; emulated hosts are started unless `start` is False.  `label` is for `wfplab shell`.
+
+        Ctrl-C waits until it is built.  Raises LabError.
+        """
         self.options = options
+        self.label = label
+        self.canaries = CanaryBook()
         self._owned = ExitStack()
         self._stacks: list[Stack] = []
+        self._start = False
         self.hosts: dict[str, Host] = {}
+        self.drivers: list[Driver] = []
+        """Those the bed itself has loaded, and unloads at the end."""
         try:
-            self.lab = self._owned.enter_context(Lab())
-            self._build()
-            if start:
-                for stack in self._stacks:
-                    stack.start()
-        except BaseException:
-            self._owned.close()
+            with shielded():
+                self.lab = self._owned.enter_context(Lab(label=label))
+                self.build()
+                self._start = start
+                if start:
+                    for stack in self._stacks:
+                        stack.start()
+                self.load()
+        except BaseException:  # also a signal that the shield held back
+            self.close()
             raise
 
-    def _build(self) -> None:
+    def build(self) -> None:
+        """Make the hosts and the links between them; a topology of one's own writes this."""
         raise NotImplementedError
 
+    def load(self) -> None:
+        """Load what has to be on the emulated hosts, which run now; appended to `drivers` it is unloaded."""
+
     def add_host(
-        self, name: str, v4: str, v6: str, *, namespace: Namespace | None = None, emulated: bool = False
+        self,
+        name: str,
+        v4: str = "127.0.0.1",
+        v6: str = "::1",
+        *,
+        namespace: Namespace | None = None,
+        emulated: bool = False,
+        forwarding: bool = False,
     ) -> Host:
-        """Name a host of the lab, with its addresses."""
-        made = namespace or self.lab.namespace(name)
-        host = Host(name, made, {_V4: v4, _V6: v6}, self._owned)
+        """Name a host of the lab, with its addresses (without prefix lengths); links are made by `lab.link`.
+
+        An emulated host that is added to a bed that runs is started.  Raises LabError.
+        """
+        made = namespace or self.lab.namespace(name, forwarding=forwarding)
+        host = Host(name, made, {_V4: v4, _V6: v6}, self._owned, canaries=self.canaries)
         if emulated:
-            host.emulated = self._owned.enter_context(_closing(self._stack(made)))
+            stack = host.emulated = self._owned.enter_context(_closing(self._stack(made)))
+            if self._start:
+                stack.start()
         self.hosts[name] = host
         return host
 
@@ -143,14 +209,24 @@ class Bed:
         """The emulated hosts' stacks."""
         return list(self._stacks)
 
+    def unload_drivers(self) -> None:
+        """Unload the drivers that the bed itself has loaded."""
+        while self.drivers:
+            self.drivers.pop().unload()
+
     def close_stacks(self) -> None:
-        """Close the emulated hosts, so that their books can be closed; the namespaces stay."""
-        for stack in self._stacks:
-            stack.close()
+        """Close the emulated hosts, so that their books can be closed; the namespaces stay.
+
+        Every host is closed even if another fails; then the first failure is raised.
+        """
+        with ExitStack() as all_of_them:
+            for stack in reversed(self._stacks):
+                all_of_them.callback(stack.close)
 
     def close(self) -> None:
-        """Remove everything; closing twice is allowed."""
-        self._owned.close()
+        """Remove everything; closing twice is allowed.  Ctrl-C waits until it is gone."""
+        with shielded():
+            self._owned.close()
 
     def __enter__(self) -> Self:
         return self
@@ -180,7 +256,7 @@ class Pair(Bed):
     host: Host
     peer: Host
 
-    def _build(self) -> None:
+    def build(self) -> None:
         host, peer = self.lab.namespace("host"), self.lab.namespace("peer")
         self.link = self.lab.link(
             host, peer, addresses=(["10.0.0.1/24", "fd00::1/64"], ["10.0.0.2/24", "fd00::2/64"])
@@ -200,7 +276,7 @@ class Routed(Bed):
     mid: Host
     right: Host
 
-    def _build(self) -> None:
+    def build(self) -> None:
         left, right = self.lab.namespace("left"), self.lab.namespace("right")
         mid = self.lab.namespace("mid", forwarding=True)
         self.near = self.lab.link(
@@ -223,5 +299,55 @@ class Alone(Bed):
     picture = "host (127.0.0.1, ::1; emulated)"
     host: Host
 
-    def _build(self) -> None:
+    def build(self) -> None:
         self.host = self.add_host("host", "127.0.0.1", "::1", emulated=True)
+
+
+class Bridged(Bed):
+    """Two guests on a bridge that is in the emulated host itself, as on a virtual switch (T4)."""
+
+    picture = "vm1 (10.0.0.2, fd00::2) === br0 in host (10.0.0.1, fd00::1; emulated) === vm2 (10.0.0.3, fd00::3)"
+    host: Host
+    vm1: Host
+    vm2: Host
+
+    def build(self) -> None:
+        host = self.lab.namespace("host")
+        self.bridge = self.lab.owned.enter_context(Bridge(host))
+        self.bridge.interface.add_addresses("10.0.0.1/24", "fd00::1/64")
+        self.host = self.add_host("host", "10.0.0.1", "fd00::1", namespace=host, emulated=True)
+        self.vm1 = self._guest("vm1", 2)
+        self.vm2 = self._guest("vm2", 3)
+
+    def _guest(self, name: str, number: int) -> Host:
+        guest = self.lab.namespace(name)
+        v4, v6 = f"10.0.0.{number}", f"fd00::{number}"
+        cable = self.lab.link(
+            guest, self.host.namespace, names=(None, f"port{number - 1}"), addresses=([f"{v4}/24", f"{v6}/64"], [])
+        )
+        self.bridge.add_ports([cable.b])
+        return self.add_host(name, v4, v6, namespace=guest)
+
+
+class TwoDrivers(Pair):
+    """A Pair with two independent drivers on `host`, each in a sublayer of its own: `a` is asked first (T5)."""
+
+    a: Driver
+    b: Driver
+
+    def load(self) -> None:
+        self.a, self.b = (self.host.driver(name, weight=weight) for name, weight in (("a", 0x9000), ("b", 0x7000)))
+        self.drivers += (self.a, self.b)
+
+
+class Empty(Bed):
+    """No hosts yet: `add_host` makes them and `lab.link` joins them."""
+
+    def build(self) -> None:
+        pass
+
+
+BEDS: Mapping[str, type[Bed]] = {
+    "pair": Pair, "routed": Routed, "alone": Alone, "bridged": Bridged, "two_drivers": TwoDrivers, "empty": Empty,
+}  # fmt: skip
+"""What an argument without annotation asks for, by its name."""

@@ -1,21 +1,30 @@
-"""Datagrams between hosts of a bed, with a canary that shows when nothing more will come."""
+"""Traffic between hosts of a bed: datagrams, with a canary that shows when nothing more will come; the wire."""
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from emulator.topology import Host
 from emulator.wfptypes import AddressFamily
+from netns.capture import Capture
+
+if TYPE_CHECKING:
+    from emulator.topology import Host
 
 CANARY_PORT = 40999
 """Canaries go to this port; a scenario's filters must not match it."""
+_IP = (0x0800, 0x86DD)
+
+
+class CanaryLost(Exception):
+    """Raised when a canary does not arrive: then nothing is known about what else did not."""
 
 
 class Datagrams:
     """UDP from one host to a port of another: what was sent, and what arrived by the time a canary did.
 
-    An absence is shown by a later canary arriving, never by waiting.
+    An absence is shown by a later canary arriving, never by waiting.  The bed closes the sockets.
     """
 
     def __init__(self, source: Host, target: Host, family: AddressFamily, *, port: int = 5000) -> None:
@@ -36,23 +45,34 @@ class Datagrams:
             self.sender.sendto(payload, where)
 
     def canary(self) -> None:
-        """Send a canary and wait until it has arrived; raises TimeoutError when it does not: nothing was measured."""
+        """Send a canary and wait until it has arrived.
+
+        Raises CanaryLost when it does not, TimeoutError when a host still holds packets.
+        """
         for host in (self.source, self.target):
             if host.emulated is not None:
                 host.stack.settle()
         self._canaries += 1
+        self.source.canaries.sent += 1
         mark = b"canary %d" % self._canaries
         self._canary_out.sendto(mark, (self.target.address(self.family), CANARY_PORT))
-        while self._canary_in.recv(64) != mark:
-            pass
+        try:
+            while self._canary_in.recv(64) != mark:
+                pass
+        except TimeoutError as error:
+            raise CanaryLost(
+                f"a canary from {self.source.name} to {self.target.name} (UDP port {CANARY_PORT}) did not arrive: "
+                "a filter that matches too much, or no way between them"
+            ) from error
+        self.source.canaries.arrived += 1
 
     def arrived(self) -> list[bytes]:
-        """Everything that arrived until a canary sent now has arrived."""
+        """Everything that arrived until a canary sent now has arrived; raises as `canary`."""
         self.canary()
         return drain(self.receiver)
 
     def exchange(self, payloads: Iterable[bytes]) -> list[bytes]:
-        """Send datagrams and tell which arrived."""
+        """Send datagrams and tell which arrived; raises as `canary`."""
         self.send(*payloads)
         return self.arrived()
 
@@ -69,3 +89,27 @@ def drain(receiver: socket.socket) -> list[bytes]:
         return found
     finally:
         receiver.settimeout(timeout)
+
+
+class Wire(Capture):
+    """A capture that tells of IP packets rather than frames."""
+
+    def packets(self, *, port: int | None = None) -> list[bytes]:
+        """The IP packets, without link headers, that passed since the last call; with `port`, those that name it.
+
+        Canaries are left out.  Raises FramesLost.
+        """
+        from emulator.octets import IpView, Malformed
+
+        found = []
+        for frame in self.drain():
+            try:
+                view = IpView(frame.payload) if frame.protocol in _IP else None
+            except Malformed:
+                view = None
+            ports = view.ports if view is not None else None
+            if view is None or (ports is not None and CANARY_PORT in ports):
+                continue
+            if port is None or (ports is not None and port in ports):
+                found.append(bytes(frame.payload[: view.end]))
+        return found
