@@ -98,6 +98,7 @@ class NetfilterQueueQueue(PacketQueue):
             except OSError as error:
                 raise refused(f"reading {self!r}", error) from error
             room = reader.room
+        self._bound.append(self._bound.pop(0))  # so that one busy number does not starve the others
         fresh, self._fresh = self._fresh, []
         self._received += len(fresh)
         self._held.update(fresh)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import select
 import socket
+import struct
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from emulator.checksums import fix_checksums
 from emulator.paths.netlink_queue import NetlinkQueue
-from emulator.paths.queue import AlreadySettled, HookNumber, QueueBackend, QueuedPacket, Verdict
+from emulator.paths.queue import BURST, AlreadySettled, HookNumber, QueueBackend, QueuedPacket, Verdict
 from netns.rules import Hook, Mark
 
 if TYPE_CHECKING:
@@ -102,6 +104,20 @@ def test_a_mark_is_seen_at_a_later_hook_by_the_same_queue_object(bed: Bed, rewri
     assert bed.arrived(2) == [b"other", b"changed" if rewrite else b"plain"]
 
 
+def test_a_busy_hook_does_not_starve_a_later_one(bed: Bed) -> None:
+    queue, _ = bed.queue(NUMBER, NUMBER + 1), bed.divert(Hook.PREROUTING, Hook.INPUT)
+    bed.send(*(b"%d" % n for n in range(3 * BURST)))
+    hooks = []
+    for _ in range(3):
+        packets = queue.receive()
+        hooks.append({packet.arrival.hook for packet in packets})
+        for packet in packets:
+            queue.settle(packet)
+        queue.flush()
+    assert HookNumber.INPUT in hooks[1]
+    assert HookNumber.PREROUTING in hooks[2]
+
+
 def test_a_repeated_packet_comes_back_unless_its_mark_is_exempt(bed: Bed) -> None:
     queue, _ = bed.queue(), bed.divert(exempt=Mark(2, 0xF))
     bed.send(b"again")
@@ -157,6 +173,40 @@ def test_a_packet_that_could_not_be_read_is_never_let_pass(bed: Bed, monkeypatch
     queue.flush()
     assert bed.arrived(2) == [b"a", b"b"]
     assert (queue.counts().malformed, queue.counts().unread) == (1, 1)
+
+
+class QuickerPacket:
+    """A socket on which a packet comes before the answer to the message that binds."""
+
+    def __init__(self, real: socket.socket, packet: bytes) -> None:
+        self.real = real
+        self.datagrams = [packet, struct.pack("=IHHIIi16x", 36, 2, 0, 1, 0, 0)]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+    def send(self, octets: bytes) -> int:
+        return len(octets)
+
+    def recv(self, octets: int) -> bytes:
+        return self.datagrams.pop(0)
+
+
+def test_a_packet_that_is_quicker_than_the_answer_is_not_lost(bed: Bed) -> None:
+    if bed.backend is not QueueBackend.NETLINK:
+        return  # the package's library does this for the other
+    queue, _ = bed.queue(), bed.divert()
+    assert isinstance(queue, NetlinkQueue)
+    bed.send(b"quick", b"later")
+    real = queue._bound[NUMBER].socket
+    select.select([real], [], [], PATIENCE_SECONDS)
+    queue._order.clear()
+    queue._bind(NUMBER, queue.limits, cast(socket.socket, QuickerPacket(real, real.recv(65536))))
+    for packet in bed.received(queue, 2):
+        queue.settle(packet)
+    queue._bound[NUMBER].socket = real
+    queue.flush()
+    assert bed.arrived(2) == [b"quick", b"later"]
 
 
 def test_a_second_verdict_is_refused_and_changes_nothing(bed: Bed) -> None:

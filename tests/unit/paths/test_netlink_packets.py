@@ -130,7 +130,7 @@ def test_addresses_that_change_with_every_packet_cost_no_memory() -> None:
 def test_forms_that_change_with_every_packet_cost_no_memory() -> None:
     reader = PacketReader([7], Counter())
     for n in range(2 * LAYOUTS_KEPT + 3):
-        (packet,) = read(reader, message(n, extra=attribute(11, bytes(n))))
+        (packet,) = read(reader, message(n, extra=attribute(11, bytes(4 * n))))
         assert (identity(packet), bytes(packet.payload)) == (n, b"data")
     assert len(reader._layouts) <= LAYOUTS_KEPT
 
