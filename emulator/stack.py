@@ -19,24 +19,30 @@ from emulator.core import Core
 from emulator.filters import UNIVERSAL, Condition, Filter, WeightRange
 from emulator.handle import InjectionHandle
 from emulator.injection import Injection
-from emulator.interfaces import Interface, InterfaceTable
-from emulator.ledger import EXEMPT_MAGIC, MAGIC, MAGIC_MASK
+from emulator.interfaces import InterfaceTable
 from emulator.loop import IoLoop
 from emulator.ntstatus import NtStatus, nt_success
 from emulator.paths.books import Books
+from emulator.paths.course import Course
+from emulator.paths.endpoints import Endpoints
+from emulator.paths.groups import FragmentGroups
+from emulator.paths.hooks import Hooks
 from emulator.paths.injector import Injector
 from emulator.paths.network import NetworkInjector
-from emulator.paths.packets import PacketPath
-from emulator.paths.plans import INPUT, POSTROUTING, PREROUTING, REENTRY, hooks_for
-from emulator.paths.queue import HookNumber, QueueBackend, QueueLimits, open_queue
+from emulator.paths.packets import LOOP_LIMIT, PacketPath
+from emulator.paths.plans import REENTRY
+from emulator.paths.queue import QueueBackend, QueueLimits, open_queue
+from emulator.paths.rawsockets import RawSockets
+from emulator.paths.resets import Resets
+from emulator.paths.routing import Routing, interfaces_of
 from emulator.wfptypes import Action, FilterFlag, WindowsVersion
 from netns.errors import Closed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from emulator.flows import Flow
     from netns.namespace import Namespace
-    from netns.rules import InstalledRules
 
 QUEUE_NUMBER = 1
 """The netfilter queue of a host: numbers are per namespace, so one is enough."""
@@ -65,25 +71,45 @@ class Stack:
         stacks: bool = False,
         backend: QueueBackend = QueueBackend.NETLINK,
         limits: QueueLimits | None = None,
+        verdict_reinjection: bool = True,
+        loop_limit: int = LOOP_LIMIT,
+        group_forward_fragments: bool = False,
     ) -> None:
-        """Nothing is done to the namespace before `start`; `stacks` records where every list was made."""
+        """Nothing is done to the namespace before `start`; `stacks` records where every list was made.
+
+        Without `verdict_reinjection` every injection is performed by a socket, also where the verdict of the
+        held packet would do.  `loop_limit` injections of one packet count as a loop (GE-13).
+        `group_forward_fragments` shows forwarded fragments as groups too (FW-6).
+        """
         self.namespace = namespace
         self.core = Core(self._submit, profile=profile, header_flags=header_flags, stacks=stacks)
         self.core.readiness = self._not_ready_because
         self.core.engine.on_change = self._filters_changed
         self.books = Books()
-        self.packets = PacketPath(self.core, self.books, self._packet_done)
+        self.endpoints = Endpoints(namespace, self.core.lab_failed)
+        self.routing = Routing(namespace, self.core.lab_failed)
+        self.course = Course(self.core, self.endpoints, self.routing)
+        self.packets = PacketPath(self.core, self.books, self.course, self._packet_done)
+        self.packets.guard.limit = loop_limit
         self.packets.after_packet = self._perform_outbox
+        self.packets.before_burst = self._burst_begins
+        if group_forward_fragments:
+            self.packets.groups = FragmentGroups(self.packets)
+        self.hooks = Hooks(namespace, self.packets, QUEUE_NUMBER)
         self.sockets = NetworkInjector(namespace)
-        self.injector = Injector(self.packets, self.sockets, self._packet_done)
+        self.raw = RawSockets(namespace)
+        self.injector = Injector(self.packets, self.sockets, self.raw, self._packet_done)
+        self.injector.verdicts = verdict_reinjection
         self.injector.waiting = self._wait_for
-        self.injector.need_exact = self._need_exact
+        self.injector.sender.need_exact = self.hooks.need_exact
+        self.resets = Resets(self.endpoints, self.sockets)
+        self.course.reset = self.resets.of_packet
+        self.core.engine.flows.on_abort = self._abort
+        self.endpoints.own_inodes = lambda: {*self.sockets.inodes(), *self.raw.inodes()}
         self.loop = IoLoop(namespace.name, after=self._after_round)
         self.packets.on_thread = self.loop.post
         self._backend = backend
         self._limits = limits
-        self._rules: InstalledRules | None = None
-        self._marked_only: set[tuple[int, int]] = set()
         self._outbox: deque[Injection] = deque()
         self._waiting: dict[Injection, float] = {}
         self._idle: list[threading.Event] = []
@@ -104,7 +130,7 @@ class Stack:
         self._read_interfaces()
         self.loop.add(self.packets.queue.fileno(), self.packets.drain)
         self.loop.every(ROTATE_SECONDS, self.core.ledger.rotate)
-        self.loop.every(1.0, self._find_vanished)
+        self.loop.every(1.0, self._every_second)
         self.loop.start()
         self.packets.thread_id = self.loop.thread_id
         self.core.dispatch_threads.add(self.loop.thread_id)
@@ -122,14 +148,14 @@ class Stack:
             return
         self._closed = True
         with ExitStack() as last_first:
-            last_first.callback(self.sockets.close)
+            for item in (self.sockets, self.raw, self.endpoints, self.routing):
+                last_first.callback(item.close)
             last_first.callback(self._owned.close)
             if self._started:
                 last_first.callback(self._close_queue)
                 last_first.callback(self.loop.close)
                 last_first.callback(self._wind_up)
-                if self._rules is not None:
-                    last_first.callback(self._rules.close)
+                last_first.callback(self.hooks.close)
 
     def _wind_up(self) -> None:
         self.loop.call(self._finish_all, timeout=WIND_UP_SECONDS)
@@ -236,35 +262,24 @@ class Stack:
         self.loop.add(watcher.fileno(), changed)
 
     def _read_interfaces(self) -> None:
-        def dump(ipr: Any) -> tuple[list[Any], list[Any]]:
-            return list(ipr.get_links()), list(ipr.get_addr())
-
-        links, addresses = self.namespace.netlink(dump)
-        self.packets.interfaces = InterfaceTable(tuple(_interface(link, addresses) for link in links))
+        self.course.interfaces = interfaces_of(self.namespace)
+        self.routing.forget()
+        self.hooks.refresh()
 
     @property
     def interfaces(self) -> InterfaceTable:
         """The host's interfaces as they were last read."""
-        return self.packets.interfaces
+        return self.course.interfaces
 
     # -- hooks ------------------------------------------------------------------------------------------
 
     def _filters_changed(self) -> None:
         """Watch the hooks that the layers with filters need, no others."""
-        self.packets.replan()
-        if not self._started or self._closed:
+        if self._closed:
             return
-        wanted = hooks_for(self.core.engine.layers())
-        marked = {(INPUT, version) for hook, version in wanted if hook == PREROUTING} - wanted
-        marked |= {item for item in self._marked_only if item[0] == POSTROUTING} - wanted
-        if wanted | marked == self.packets.hooks and marked == self._marked_only:
-            return
-        self.packets.hooks |= wanted | marked
-        self._install(wanted, marked)
-        gone = self.packets.hooks - wanted - marked
-        self.packets.hooks = wanted | marked
-        self._marked_only = marked
-        if gone:
+        if not self._started:
+            self.course.replan(set())
+        elif self.hooks.follow():
             self.loop.call(self._complete_unseen)
 
     def _complete_unseen(self) -> None:
@@ -275,34 +290,6 @@ class Stack:
             if not any((hook, version) in self.packets.hooks for hook in REENTRY[injection.function]):
                 injection.packets_left = 1
                 self._packet_done(injection, NtStatus.SUCCESS)
-
-    def _install(self, wanted: set[tuple[int, int]], marked: set[tuple[int, int]]) -> None:
-        from netns.rules import InstalledRules
-        from netns.ruletext import Hook, Mark, QueueRule
-
-        exempt = Mark(EXEMPT_MAGIC << 24, MAGIC_MASK)
-        rules = [
-            QueueRule(
-                family=4 if version == 4 else 6,
-                hook=Hook[HookNumber(hook).name],
-                queue=QUEUE_NUMBER,
-                exempt=exempt,
-                marked=Mark(MAGIC << 24, MAGIC_MASK) if (hook, version) in marked else None,
-            )
-            for hook, version in sorted(wanted | marked)
-        ]
-        if self._rules is None:
-            self._rules = InstalledRules(self.namespace, rules)
-        else:
-            self._rules.replace(rules)
-
-    def _need_exact(self, version: int) -> None:
-        """Have marked packets pass the last hook, where their octets are put back as they were given (NS-19)."""
-        if (POSTROUTING, version) not in self.packets.hooks:
-            self._marked_only = self._marked_only | {(POSTROUTING, version)}
-            wanted = self.packets.hooks - self._marked_only
-            self._install(wanted, self._marked_only)
-            self.packets.hooks = wanted | self._marked_only
 
     # -- injections -------------------------------------------------------------------------------------
 
@@ -347,7 +334,25 @@ class Stack:
         book.completed += 1
         if not nt_success(injection.status):
             book.failed += 1
+        self.injector.done(injection)
         injection.handle.complete(injection, injection.status)
+
+    def _abort(self, flow: Flow) -> None:
+        self.loop.call(lambda: self.resets.of_flow(flow))
+
+    def _burst_begins(self) -> None:
+        self.endpoints.next_round()
+        self.course.tracker.now = time.monotonic()
+
+    def _every_second(self) -> None:
+        self._find_vanished()
+        self.routing.forget()
+        self.course.tracker.now = now = time.monotonic()
+        self.course.tracker.expire()
+        self.resets.end_gone(self.course.tracker)
+        if self.packets.groups is not None:
+            self.packets.groups.now = now
+            self.packets.groups.expire()
 
     def _find_vanished(self) -> None:
         if self._waiting:
@@ -372,27 +377,3 @@ class Stack:
         self.loop.post(lambda: self._idle.append(quiet))
         if not quiet.wait(timeout):
             raise TimeoutError(f"{self.namespace.name}: injections or held packets are still pending")
-
-
-def _interface(link: Any, addresses: list[Any]) -> Interface:
-    index = link["index"]
-    mine = [item for item in addresses if item["index"] == index]
-    local = {_octets(item.get("local") or item.get("address")) for item in mine}
-    broadcast = {_octets(item.get("broadcast")) for item in mine if item.get("broadcast")}
-    mac = link.get("address") or ""
-    return Interface(
-        index=index,
-        name=link.get("ifname"),
-        loopback=bool(link["flags"] & 0x8),
-        mac=bytes.fromhex(mac.replace(":", "")),
-        mtu=link.get("mtu"),
-        addresses=frozenset(local),
-        broadcasts=frozenset(broadcast),
-    )
-
-
-def _octets(address: str) -> bytes:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    return socket.inet_pton(family, address)
-
-

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from emulator.flowtracking import wire_key
 from emulator.octets import ICMP, ICMPV6, TCP, UDP, IpView
 from netns.errors import LabError
 from netns.sockets import RawSocket, SocketFound, SocketLookup
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 IPPROTO_RAW: Final = 255
 KEPT: Final = 4096
-"""Endpoints remembered so that a socket keeps its handle (MD-7); more are forgotten all at once."""
+"""Endpoints remembered so that a socket keeps its handle (MD-7); beyond, those unseen for as many bursts go."""
+_NOT_ASKED: Final = object()
 _LOOKED_UP: Final = (TCP, UDP)
 _ANY: Final = (bytes(4), bytes(16))
 
@@ -86,7 +88,7 @@ class Endpoints:
         self._refused = refused
         self._lookup: SocketLookup | None = None
         self._found: dict[Any, Endpoint] = {}
-        self._cache: dict[Any, Endpoint | None] = {}
+        self._cache: dict[Any, Any] = {}
         self._raw: dict[int, list[RawSocket]] = {}
         self._round = 1
         self.own_inodes: Callable[[], set[int]] = set
@@ -100,29 +102,26 @@ class Endpoints:
         if self._raw:
             self._raw.clear()
 
-    def of_packet(self, view: IpView, inbound: bool, interface: int) -> Endpoint | None:
-        """The endpoint a packet belongs to; for ICMP and the like a raw socket that takes it, or None."""
+    def of_packet(self, view: IpView, header: bytes, inbound: bool, interface: int) -> Endpoint | None:
+        """The endpoint a packet belongs to; for ICMP and the like a raw socket that takes it, or None.
+
+        `header` is the packet's first 44 octets, `interface` where it came in or goes out.
+        """
+        key = (inbound, interface, wire_key(view, header))
+        found = self._cache.get(key, _NOT_ASKED)
+        if found is _NOT_ASKED:
+            found = self._cache[key] = self._find(view, inbound, interface)
+        return found  # type: ignore[no-any-return]
+
+    def _find(self, view: IpView, inbound: bool, interface: int) -> Endpoint | None:
         protocol = view.protocol
         if protocol not in _LOOKED_UP:
             return self._raw_endpoint(view, inbound)
         source, destination = view.ports or (0, 0)
         if inbound:
-            ends = (view.destination, destination, view.source, source)
-        else:
-            ends = (view.source, source, view.destination, destination)
-        found = self.find(protocol, ends, interface if inbound else 0)
-        if found is None and not inbound:
-            return self._raw_endpoint(view, inbound)
-        return found
-
-    def find(self, protocol: int, ends: tuple[bytes, int, bytes, int], interface: int) -> Endpoint | None:
-        """The TCP or UDP endpoint between two ends: (local address, port, remote address, port)."""
-        key = (protocol, interface, ends)
-        if key in self._cache:
-            return self._cache[key]
-        found = self._ask(protocol, ends, interface)
-        self._cache[key] = found
-        return found
+            return self._ask(protocol, (view.destination, destination, view.source, source), interface)
+        found = self._ask(protocol, (view.source, source, view.destination, destination), 0)
+        return found if found is not None else self._raw_endpoint(view, inbound)
 
     def alive(self, endpoint: Endpoint) -> bool:
         """Whether its socket is still open (TS-4); a raw one counts while its number is there."""
@@ -131,14 +130,19 @@ class Endpoints:
         if endpoint.is_raw:
             size = 4 if endpoint.protocol != ICMPV6 else 16
             gone = all(item.inode != endpoint.key for size in (size, 20 - size) for item in self._raw_sockets(size))
+        elif endpoint.ends is None:
+            gone = False  # nobody could be asked
         else:
-            assert endpoint.ends is not None
             gone = self._ask(endpoint.protocol, endpoint.ends, 0) is not endpoint
         if gone:
             endpoint.closed = True
             self._found.pop(endpoint.key, None)
         endpoint.round = self._round
         return not gone
+
+    def exists(self, protocol: int, ends: tuple[bytes, int, bytes, int]) -> bool:
+        """Whether there is a socket between two ends, or one that listens there."""
+        return self._ask(protocol, ends, 0) is not None
 
     def end(self, protocol: int, ends: tuple[bytes, int, bytes, int]) -> bool:
         """End a connection: its owner gets an error, its peer a reset.  False when there is none (FL-6, CO-20)."""
@@ -176,8 +180,7 @@ class Endpoints:
     def _remember(self, found: SocketFound, ends: tuple[bytes, int, bytes, int]) -> Endpoint:
         endpoint = self._found.get(found.cookie)
         if endpoint is None:
-            if len(self._found) >= KEPT:
-                self._found.clear()
+            self._make_room()
             endpoint = self._found[found.cookie] = Endpoint(found.cookie, found.protocol)
         endpoint.local = b"" if found.local in _ANY else found.local
         endpoint.local_port = found.local_port
@@ -187,6 +190,12 @@ class Endpoints:
         endpoint.round = self._round
         endpoint.ends = ends
         return endpoint
+
+    def _make_room(self) -> None:
+        if len(self._found) < KEPT:
+            return
+        recent = {key: item for key, item in self._found.items() if item.round > self._round - KEPT}
+        self._found = recent if len(recent) < KEPT else {}
 
     def _raw_sockets(self, size: int) -> list[RawSocket]:
         found = self._raw.get(size)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from emulator.octets import IpView
 
 if TYPE_CHECKING:
+    from emulator.flows import Flow
     from emulator.paths.packets import PacketPath
     from emulator.paths.queue import QueuedPacket
+
+HEADER_OCTETS: Final = 44
+"""An IPv6 header and the ports behind it; an IPv4 header with ports is shorter."""
+NOT_ASKED: Final[Any] = object()
+"""The endpoint of a packet for which nobody wanted to know it yet."""
 
 
 class Held:
@@ -28,13 +34,28 @@ class Held:
     absorbed = False
     modified_later = False
     """A callout referenced it to modify it later (NB-11)."""
+    flow: Flow | None = None
+    endpoint: Any = NOT_ASKED
+    authorisation_due = False
+    """It is shown at INBOUND_TRANSPORT with ALE_CLASSIFY_REQUIRED, or was blocked there (TR-8)."""
+    passes_through = False
+    """It came for an address of another interface, or left from one: weak-host traffic (FW-7)."""
 
     def __init__(self, path: PacketPath, packet: QueuedPacket, view: IpView) -> None:
         self.path = path
         self.packet = packet
         self.view = view
-        self.header = bytes(packet.payload[:40])
-        """The IP header, or its first 40 octets, as it arrived: clones share and may change the octets."""
+        self.header = bytes(packet.payload[:HEADER_OCTETS])
+        """Its first octets as they arrived: clones share and may change the octets."""
+
+    def first_octets(self) -> bytes:
+        """The first 44 octets as they are now."""
+        return bytes(self.packet.payload[:HEADER_OCTETS]) if self.edited else self.header
+
+    def first_destination(self) -> bytes:
+        """The destination address that it arrived with, network order."""
+        header = self.header
+        return header[16:20] if header[0] >> 4 == 4 else header[24:40]
 
     def release(self) -> None:
         """The last claim is gone: a blocked packet that nobody injected is dropped now."""

@@ -2,65 +2,133 @@
 
 The choice is not observable but in speed: on both ways the same layers see the packet again, and the list is
 completed with the same status.  Everything here runs on the host's I/O thread.
-Source: GE-10..GE-12, NS, NR, CF-9, OR-7; docs/decisions.md.
+Source: GE-10..GE-14, NS, NR, TS, TR, FW, CF-9, OR-1, OR-7; docs/decisions.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from emulator.checksums import ipv4_header_checksum_ok
-from emulator.fragments import fragment
-from emulator.injection import FORWARD, NETWORK_RECEIVE, NETWORK_SEND, TRANSPORT_RECEIVE, TRANSPORT_SEND, Injection
-from emulator.interfaces import SUB_INTERFACE, AddressType
-from emulator.ledger import EXEMPT_MAGIC, ID_MASK
-from emulator.netbuffer import STACK
-from emulator.ntstatus import NtStatus
-from emulator.octets import IpView, flaw
-from emulator.paths.held import Held
+from emulator.checksums import fix_checksums
+from emulator.injection import FORWARD, FUNCTION_NAMES, NETWORK_RECEIVE, NETWORK_SEND, TRANSPORT_SEND, Injection
+from emulator.interfaces import SUB_INTERFACE
+from emulator.looping import Chain, handles_of, told
+from emulator.netbuffer import CREATED
+from emulator.ntstatus import NtStatus, nt_success
+from emulator.octets import UDP, IpView, Malformed, flaw
+from emulator.paths.forward import EXEMPT_MARK, ForwardSender
+from emulator.paths.held import NOT_ASKED, Held
 from emulator.paths.network import NetworkInjector
-from emulator.paths.plans import INPUT, OUTPUT, POSTROUTING, PREROUTING, REENTRY, VERDICT_HOOK, kind_of
+from emulator.paths.plans import OUTPUT, PREROUTING, REENTRY, VERDICT_HOOKS
+from emulator.paths.rawsockets import RawSockets
+from emulator.paths.receiving import PacketReceiver
+from emulator.paths.sending import VERSION_OF_FAMILY, PacketSender, needs_scope
 from emulator.paths.statuses import status_of
+from emulator.paths.transport import TransportSender, has_no_checksum
 from netns.errors import LabError
 
 if TYPE_CHECKING:
     from emulator.paths.packets import PacketPath
 
-_VERSION = {2: 4, 23: 6}
 _SUCCESS = NtStatus.SUCCESS
 _LOOPBACK_FLAG = 1
+_ZONE = 0x0FFFFFFF
 
 
 class Injector:
     """Performs the injections of one host and tells `completed` what became of every packet of them."""
 
     def __init__(
-        self, packets: PacketPath, sockets: NetworkInjector, completed: Callable[[Injection, NtStatus], None]
+        self,
+        packets: PacketPath,
+        sockets: NetworkInjector,
+        raw: RawSockets,
+        completed: Callable[[Injection, NtStatus], None],
     ) -> None:
         self.packets = packets
+        self.course = packets.course
         self.core = packets.core
         self.ledger = packets.ledger
-        self.sockets = sockets
+        self.guard = packets.guard
         self.completed = completed
+        routing, endpoints = self.course.routing, self.course.endpoints
+        self.sender = PacketSender(packets, sockets, raw)
+        self.receiver = PacketReceiver(packets, sockets)
+        self.transport = TransportSender(packets, self.sender, endpoints, routing)
+        self.forwarder = ForwardSender(packets, self.sender, sockets, raw, routing)
+        self.verdicts = True
+        """Whether a held packet may go on by its verdict; without, all go the general way (for comparison)."""
         self.waiting: Callable[[Injection], None] = lambda injection: None
         """Told of an injection that was sent and is complete only when a hook has seen it."""
-        self.need_exact: Callable[[int], None] = lambda version: None
-        """Asked to watch the last hook of a version for packets that must leave octet for octet."""
+        self.under_way: dict[Injection, None] = {}
+        """Sent by a socket and not yet seen again: later ones must not overtake them (OR-1)."""
+        self._ways: tuple[Callable[[Injection, bytes], NtStatus | None], ...] = (
+            self.sender.network,
+            self.receiver.receive,
+            self.transport.send,
+            self.receiver.receive,
+            self.forwarder.send,
+        )
 
     def perform(self, injection: Injection) -> None:
         """Bring an accepted injection on its way."""
-        held = injection.net_buffer_list.origin
+        item = injection.net_buffer_list
+        if injection.function == TRANSPORT_SEND:
+            refused = self.transport.refused(injection)
+            if refused is not None:
+                self.completed(injection, refused)
+                return
+        chain = self._chain(injection)
+        if chain is not None and len(chain) > self.guard.limit:
+            self._stop_loop(injection, chain)
+            return
+        held = item.origin
         if held is not None and held.blocked and not held.settled and self._by_verdict(injection, held):
             return
-        injection.packets_left = 0
-        packets = injection.net_buffer_list.packets()
+        assert self.packets.queue is not None
+        self.packets.queue.flush()  # what was decided before goes first (OR-1)
+        packets = item.packets()
         injection.packets_left = len(packets)
         self.packets.books.injections.by_injector += 1
         for octets in packets:
             status = self._send_one(injection, octets)
             if status is not None:
                 self.completed(injection, status)
+        if injection.packets_left > 0:
+            self.under_way[injection] = None
+            self.waiting(injection)
+        if chain is not None and item.kind == CREATED:
+            self.guard.sent(self.packets.last_record, chain)
+
+    def done(self, injection: Injection) -> None:
+        """An injection is about to be completed: check what had to last until now."""
+        self.under_way.pop(injection, None)
+        if injection.send_params is not None and nt_success(injection.status):
+            self.transport.buffers_died(injection)
+
+    # -- loops ------------------------------------------------------------------------------------------
+
+    def _chain(self, injection: Injection) -> Chain | None:
+        """Who injected the packet before, as far as can be told; None when surely nobody did."""
+        if len(injection.history) > 1:
+            return handles_of(injection.history)
+        if self.guard.idle or injection.net_buffer_list.kind != CREATED:
+            return None
+        try:
+            return self.guard.continued(IpView(injection.net_buffer_list.octets), injection.handle)
+        except Malformed:
+            return None
+
+    def _stop_loop(self, injection: Injection, chain: Chain) -> None:
+        rule = "GE-14" if len(injection.history) == 1 else "GE-13"
+        self.core.violate(
+            rule,
+            FUNCTION_NAMES[injection.function],
+            f"a packet goes round: {told(chain)}; query the injection state and let pass what was injected",
+            handle=injection.handle,
+        )
+        self.completed(injection, NtStatus.HOPLIMIT_EXCEEDED)
 
     # -- by the verdict of a held packet ----------------------------------------------------------------
 
@@ -69,51 +137,75 @@ class Injector:
         function = injection.function
         item = injection.net_buffer_list
         packet = held.packet
-        if packet.arrival.hook != VERDICT_HOOK[function] or not item.flat or item.memory is not packet.payload:
+        if packet.arrival.hook not in VERDICT_HOOKS[function] or not item.flat or item.memory is not packet.payload:
             return False
         view = held.view
-        if item.end != view.end or not self._same_way(injection, held):
+        if item.end != view.end or not self.verdicts or self.under_way or packet.arrival.gso:
             return False
         if held.edited:
-            if flaw(packet.payload, _VERSION[injection.family]) is not None:
+            if flaw(packet.payload, VERSION_OF_FAMILY[injection.family]) is not None:
                 return False
             view = IpView(packet.payload)
+        if not self._same_way(injection, held, view):
+            return False
         injection.packets_left = 1
-        books = self.packets.books.injections
-        books.by_verdict += 1
+        self.packets.books.injections.by_verdict += 1
         if function == FORWARD:
-            self.packets.reinjected(held, packet.payload if held.edited else None, EXEMPT_MAGIC << 24)
+            self.packets.reinjected(held, packet.payload if held.edited else None, EXEMPT_MARK)
             self.completed(injection, _SUCCESS)
             return True
+        if held.edited:
+            held.endpoint = NOT_ASKED
+            if function == TRANSPORT_SEND and injection.send_params is not None:
+                self._fill_in(view)
         self._reenter(injection, held, view)
         return True
 
-    def _same_way(self, injection: Injection, held: Held) -> bool:
+    def _fill_in(self, view: IpView) -> None:
+        """A UDP checksum that the driver set to 0 is the stack's to compute (docs/decisions.md)."""
+        if view.protocol == UDP and has_no_checksum(view):
+            assert isinstance(view.buffer, bytearray)
+            fix_checksums(view.buffer, view.start, view.end)
+
+    def _same_way(self, injection: Injection, held: Held, view: IpView) -> bool:
         """True when the kernel would treat the held packet as what is injected: same start, same route."""
         function = injection.function
-        item = injection.net_buffer_list
+        start = injection.net_buffer_list.start
         arrival = held.packet.arrival
-        payload, header = held.packet.payload, held.header
-        start = held.view.transport_offset if injection.send_params is not None else 0
-        if item.start != start or arrival.gso:
+        if function == TRANSPORT_SEND and injection.send_params is not None:
+            return self._same_send(injection, held, view)
+        if start != 0:
             return False
-        if function == TRANSPORT_SEND:
-            params = injection.send_params
-            return params is None or params.remote_address == held.view.destination
-        if function in (NETWORK_RECEIVE, TRANSPORT_RECEIVE):
+        if function == FORWARD:
+            if injection.interface != arrival.out_device or held.passes_through:
+                return False
+        elif function in (NETWORK_SEND, TRANSPORT_SEND):
+            if held.edited and self.sender.source_refused(view) is not None:
+                return False
+        else:
             if injection.interface != arrival.in_device or injection.sub_interface != SUB_INTERFACE:
                 return False
             if injection.interface == self.packets.loopback_index:
                 return False  # NR-9: what came by loopback is not received again
-            if held.edited and not self._arrives_well(payload):
+            if held.edited and self.receiver.refused(view, loopback=False) is not None:
                 return False
-            return function == NETWORK_RECEIVE or not held.edited or _destination(payload) == _destination(header)
-        if function == FORWARD and injection.interface != arrival.out_device:
-            return False
-        return not held.edited or _destination(payload) == _destination(header)
+            if arrival.hook == PREROUTING:
+                return True  # it is routed after this hook
+        return not held.edited or view.destination == held.first_destination()
 
-    def _arrives_well(self, payload: bytearray) -> bool:
-        return payload[0] >> 4 != 4 or ipv4_header_checksum_ok(IpView(payload))
+    def _same_send(self, injection: Injection, held: Held, view: IpView) -> bool:
+        """The same for a transport send, whose destination and sender are named beside the data."""
+        params = injection.send_params
+        assert params is not None
+        remote = params.remote_address
+        if held.packet.arrival.hook != OUTPUT or injection.net_buffer_list.start != view.transport_offset:
+            return False
+        if remote != view.destination or params.header_include_header or params.control_data:
+            return False
+        scope = params.remote_scope_id & _ZONE
+        if remote[0] == 0xFE and needs_scope(remote) and scope != held.packet.arrival.out_device:
+            return False
+        return not self.transport.forgets(injection, held)
 
     def _reenter(self, injection: Injection, held: Held, view: IpView) -> None:
         """Show the injected packet at the layers it passes again, up to the hook it is held at (GE-10)."""
@@ -122,28 +214,44 @@ class Injector:
         arrival = held.packet.arrival
         interface = arrival.in_device or arrival.out_device
         flags = _LOOPBACK_FLAG if interface == packets.loopback_index else 0
+        if held.authorisation_due:
+            self._authorisation_skipped(injection, held)
         history = injection.history
         for hook in REENTRY[injection.function]:
-            kind = 0 if hook in (PREROUTING, POSTROUTING) else kind_of(view)
-            for step in packets.plans[hook, view.version, kind]:
-                seen = packets.indicate(step, held, view, history, interface, flags)
-                if seen is not None:
-                    self._stopped_again(injection, held, seen.absorbed)
-                    return
+            seen = self.course.at[hook](held, view, history, interface, flags)
+            if seen is not None:
+                self.guard.blocked(view, history)
+                self._stopped_again(injection, held, seen)
+                return
             if hook == here:
                 break
-        final = packets.is_last(here, view)
-        mark = self.ledger.mark(history, None if final else injection)
+        cut = here == PREROUTING and view.is_fragment
+        final = cut or packets.is_last(here, view)
+        mark = self.ledger.mark(history, None if final else injection, fragment=cut)
         packets.reinjected(held, held.packet.payload if held.edited else None, mark)
         if final:
             self.completed(injection, _SUCCESS)
         else:
             self.waiting(injection)
 
-    def _stopped_again(self, injection: Injection, held: Held, absorbed: bool) -> None:
+    def _authorisation_skipped(self, injection: Injection, held: Held) -> None:
+        held.authorisation_due = False
+        if injection.function in (NETWORK_RECEIVE, NETWORK_SEND):
+            return
+        self.core.violate(
+            "TR-8",
+            FUNCTION_NAMES[injection.function],
+            "ALE_CLASSIFY_REQUIRED was set where the packet was taken: permit it there, and take it at "
+            "ALE_AUTH_RECV_ACCEPT",
+            handle=injection.handle,
+        )
+
+    def _stopped_again(self, injection: Injection, held: Held, seen: Any) -> None:
         """A callout blocked the re-indication: its own clone may still go on with the held packet (CF-9)."""
-        held.absorbed = absorbed
-        self.completed(injection, _SUCCESS if absorbed else NtStatus.DATA_NOT_ACCEPTED)
+        held.absorbed = seen.absorbed
+        if not seen.absorbed:
+            self.course.discarded(held, seen)
+        self.completed(injection, _SUCCESS if seen.absorbed else NtStatus.DATA_NOT_ACCEPTED)
         if not held.claims:
             held.release()
 
@@ -151,118 +259,13 @@ class Injector:
 
     def _send_one(self, injection: Injection, octets: bytes) -> NtStatus | None:
         """Send one packet; its status when that is known at once, None when a hook will tell."""
-        function = injection.function
+        held = injection.net_buffer_list.origin
+        if held is not None and held.authorisation_due:
+            self._authorisation_skipped(injection, held)
         try:
-            if function == NETWORK_SEND:
-                return self._network_send(injection, octets)
-            if function == NETWORK_RECEIVE:
-                return self._receive(injection, octets)
-            if function == TRANSPORT_RECEIVE:
-                return self._receive(injection, octets)
-            return NtStatus.NOT_SUPPORTED
+            return self._ways[injection.function](injection, octets)
         except OSError as error:
             return status_of(error)
         except LabError as error:
             self.core.lab_failed(f"{injection!r}", error)
             return NtStatus.UNSUCCESSFUL
-
-    def _network_send(self, injection: Injection, octets: bytes) -> NtStatus | None:
-        version = _VERSION[injection.family]
-        if flaw(octets, version) is not None:
-            return NtStatus.INVALID_PARAMETER
-        view = IpView(octets)
-        octets = octets[: view.total_length]
-        status = self._source_refused(view)
-        if status is not None:
-            return status
-        exact = version == 4 and (
-            not ipv4_header_checksum_ok(view) or (injection.preserve_id and view.identification == 0)
-        )
-        if exact:
-            self.need_exact(version)
-        met = [hook for hook in (OUTPUT, POSTROUTING) if (hook, version) in self.packets.hooks]
-        mark = self.ledger.mark(injection.history, injection if met else None)
-        if exact:
-            self.packets.exact[mark & ID_MASK] = octets
-        scope = self._scope(injection, view.destination)
-        try:
-            self.sockets.send(octets, mark, interface=scope)
-        except OSError as error:
-            if status_of(error) != NtStatus.INVALID_BUFFER_SIZE or not self._from_stack(injection):
-                self.packets.exact.pop(mark & ID_MASK, None)
-                self.ledger.settle(mark)
-                return status_of(error)
-            return self._send_fragments(octets, mark)
-        if met:
-            self.waiting(injection)
-            return None
-        return _SUCCESS
-
-    def _source_refused(self, view: IpView) -> NtStatus | None:
-        source, destination = view.source, view.destination
-        kind = self.packets.interfaces.address_type(source)
-        if kind in (AddressType.MULTICAST, AddressType.BROADCAST):
-            return NtStatus.DATA_NOT_ACCEPTED
-        if view.version == 4 and destination[0] == 127 and source[0] != 127:
-            return NtStatus.BAD_NETWORK_NAME
-        return None
-
-    def _scope(self, injection: Injection, destination: bytes) -> int:
-        """The interface of a link-local IPv6 destination: there is only what the held packet tells."""
-        if len(destination) == 16 and (destination[0] == 0xFF or destination[:2] == b"\xfe\x80"):
-            held = injection.net_buffer_list.origin
-            if held is not None:
-                return int(held.packet.arrival.out_device)
-            uplink = next((item for item in self.packets.interfaces if not item.loopback), None)
-            return uplink.index if uplink is not None else 0
-        return 0
-
-    def _from_stack(self, injection: Injection) -> bool:
-        parent = injection.net_buffer_list.parent
-        return parent is not None and parent.kind == STACK
-
-    def _send_fragments(self, octets: bytes, mark: int) -> NtStatus | None:
-        """A packet the stack itself had made larger than the path takes is cut for it (NS-13)."""
-        mtu = min((item.mtu for item in self.packets.interfaces if not item.loopback), default=1500)
-        for piece in fragment(octets, mtu):
-            self.sockets.send(piece, mark)
-        record = self.ledger.record(mark)
-        return None if record is not None and record.injection is not None else _SUCCESS
-
-    def _receive(self, injection: Injection, octets: bytes) -> NtStatus | None:
-        version = _VERSION[injection.family]
-        interface = self.packets.interfaces.get(injection.interface)
-        if interface is None or injection.sub_interface != SUB_INTERFACE:
-            return NtStatus.INVALID_PARAMETER
-        if flaw(octets, version) is not None:
-            return NtStatus.INVALID_PARAMETER
-        view = IpView(octets)
-        octets = octets[: view.total_length]
-        if interface.loopback or self.packets.interfaces.is_local(view.source) or self._zone_crossing(view):
-            return NtStatus.DATA_NOT_ACCEPTED
-        if version == 4 and not ipv4_header_checksum_ok(view):
-            return NtStatus.DATA_NOT_ACCEPTED
-        hooks = self.packets.hooks
-        met = (PREROUTING, version) in hooks
-        if not met and not view.is_fragment and self.packets.interfaces.is_local(view.destination):
-            met = (INPUT, version) in hooks
-        mark = self.ledger.mark(injection.history, injection if met else None)
-        self.sockets.arrive(octets, mark, interface)
-        if met:
-            self.waiting(injection)
-            return None
-        return _SUCCESS
-
-    def _zone_crossing(self, view: IpView) -> bool:
-        """Loopback addresses may not come in by another interface (NR-9)."""
-        if view.version == 4:
-            return view.destination[0] == 127 or view.source[0] == 127
-        return view.destination == _LOOPBACK6 or view.source == _LOOPBACK6
-
-
-_LOOPBACK6 = b"\0" * 15 + b"\1"
-
-
-def _destination(header: bytes | bytearray) -> bytes:
-    """The destination address of a packet's octets, network order."""
-    return bytes(header[16:20] if header[0] >> 4 == 4 else header[24:40])

@@ -6,7 +6,9 @@ control turns round into the receive path of the interface they name.  Source: N
 
 from __future__ import annotations
 
+import os
 import socket
+from collections.abc import Iterator
 from struct import Struct
 from typing import TYPE_CHECKING
 
@@ -112,6 +114,12 @@ class NetworkInjector:
         argv += ["action", "mirred", "ingress", "redirect", "dev", interface.name]
         self._namespace.run(argv)
         self._turned.add(interface.index)
+
+    def inodes(self) -> Iterator[int]:
+        """What the kernel's tables know our sockets by."""
+        for item in (self._raw4, self._raw6):
+            if item is not None:
+                yield os.fstat(item.fileno()).st_ino
 
     def close(self) -> None:
         """Close the sockets; closing twice is allowed.  The rules of traffic control go with the namespace."""

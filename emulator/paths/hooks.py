@@ -1,0 +1,141 @@
+"""Which hooks of a host are watched: those that the layers with filters need, no others.
+
+Source: design of the hooks: docs/decisions.md; FW-5, FW-7, LA-20, NS-19.
+"""
+
+from __future__ import annotations
+
+import threading
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Final
+
+from emulator.ledger import EXEMPT_MAGIC, MAGIC, MAGIC_MASK
+from emulator.paths.plans import FORWARD, INPUT, POSTROUTING, PREROUTING, hooks_for
+from emulator.paths.queue import HookNumber
+
+if TYPE_CHECKING:
+    from emulator.interfaces import InterfaceTable
+    from emulator.paths.packets import PacketPath
+    from netns.namespace import Namespace
+    from netns.rules import InstalledRules
+    from netns.ruletext import QueueRule
+
+HookSet = set[tuple[int, int]]
+"""(hook, IP version) pairs."""
+_FORWARDING: Final = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
+
+
+class Hooks:
+    """The divert rules of one host, kept to what its filters need.  Its owner closes it."""
+
+    def __init__(self, namespace: Namespace, packets: PacketPath, queue: int) -> None:
+        self._namespace = namespace
+        self._packets = packets
+        self._queue = queue
+        self._rules: InstalledRules | None = None
+        self._standing: list[QueueRule] = []
+        self._marked: HookSet = set()
+        """Hooks at which only packets with a mark of ours are taken."""
+        self._exact: HookSet = set()
+        self._guard = threading.RLock()
+
+    def follow(self) -> HookSet:
+        """Watch what the filters in force need; returns the hooks that are watched no longer.
+
+        Raises MissingFeature, ProgramFailed, Closed.
+        """
+        packets = self._packets
+        with self._guard:
+            layers = packets.core.engine.layers()
+            wanted = hooks_for(layers)
+            marked = {(INPUT, version) for hook, version in wanted if hook == PREROUTING} | self._exact
+            self._marked = marked - wanted
+            before = set(packets.hooks)
+            packets.hooks |= wanted | marked
+            packets.course.replan(wanted)
+            routed = (version for hook, version in wanted if hook == FORWARD)
+            packets.course.forwards = frozenset(v for v in routed if self._namespace.sysctl(_FORWARDING[v]) != "0")
+            self._install(wanted)
+            packets.hooks = wanted | marked
+            return before - packets.hooks
+
+    def refresh(self) -> None:
+        """Interfaces or addresses have changed: the rules that name them follow."""
+        with self._guard:
+            if self._rules is not None and self._packets.course.forwards:
+                self._install(self._packets.hooks - self._marked)
+
+    def need_exact(self, version: int) -> None:
+        """Have marked packets pass the last hook, where their octets are put back as they were given (NS-19)."""
+        with self._guard:
+            if (POSTROUTING, version) not in self._packets.hooks:
+                self._exact.add((POSTROUTING, version))
+                self.follow()
+
+    def close(self) -> None:
+        """Remove all rules; closing twice is allowed.  Raises ProgramFailed."""
+        if self._rules is not None:
+            self._rules.close()
+
+    def _install(self, wanted: HookSet) -> None:
+        from netns.rules import InstalledRules
+
+        rules = self._plain(wanted) + self._passing_through(wanted)
+        if rules == self._standing:
+            return
+        if self._rules is None:
+            self._rules = InstalledRules(self._namespace, rules)
+        else:
+            self._rules.replace(rules)
+        self._standing = rules
+
+    def _plain(self, wanted: HookSet) -> list[QueueRule]:
+        from netns.ruletext import Hook, Mark, QueueRule
+
+        return [
+            QueueRule(
+                family=4 if version == 4 else 6,
+                hook=Hook[HookNumber(hook).name],
+                queue=self._queue,
+                exempt=Mark(EXEMPT_MAGIC << 24, MAGIC_MASK),
+                marked=Mark(MAGIC << 24, MAGIC_MASK) if (hook, version) in self._marked else None,
+            )
+            for hook, version in sorted(wanted | self._marked)
+        ]
+
+    def _passing_through(self, wanted: HookSet) -> list[QueueRule]:
+        """Rules for the packets that IPFORWARD is shown although they begin or end here, no others (FW-7)."""
+        from netns.ruletext import Hook, Mark, QueueRule
+
+        rules: list[QueueRule] = []
+        exempt = Mark(EXEMPT_MAGIC << 24, MAGIC_MASK)
+        for version in sorted(self._packets.course.forwards):
+            for name, address in foreign(self._packets.interfaces, version):
+                family = 4 if version == 4 else 6
+                if (INPUT, version) not in wanted:
+                    rules.append(
+                        QueueRule(family=family, hook=Hook.INPUT, queue=self._queue, exempt=exempt, in_interface=name,
+                                  destination=address)
+                    )  # fmt: skip
+                if (POSTROUTING, version) not in wanted:
+                    rules.append(
+                        QueueRule(family=family, hook=Hook.POSTROUTING, queue=self._queue, exempt=exempt,
+                                  out_interface=name, source=address)
+                    )  # fmt: skip
+        return rules
+
+
+def foreign(interfaces: InterfaceTable, version: int) -> list[tuple[str, str]]:
+    """Every (interface, address) where the address is this host's, but another interface's.
+
+    Loopback is left out, and so are link-local addresses, which mean nothing on another interface.
+    """
+    size = 4 if version == 4 else 16
+    real = [item for item in interfaces if not item.loopback]
+    return sorted(
+        (item.name, str(ip_address(address)))
+        for item in real
+        for other in real
+        for address in other.addresses
+        if other is not item and len(address) == size and not (size == 16 and address[0] == 0xFE)
+    )

@@ -1,0 +1,109 @@
+"""Indications of packets from the queue: what costs a look-up is looked up when a callout asks for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from emulator.indication import Indication
+from emulator.metadatabits import MetadataField
+from emulator.octets import IpView, Malformed
+from emulator.paths.held import NOT_ASKED
+from emulator.wfptypes import ConditionFlag
+
+if TYPE_CHECKING:
+    from emulator.paths.endpoints import Endpoint
+    from emulator.paths.held import Held
+
+_RAW_ENDPOINT = int(ConditionFlag.IS_RAW_ENDPOINT)
+_RAW_HEADER = int(MetadataField.IP_HEADER_SIZE | MetadataField.TRANSPORT_HEADER_INCLUDE_HEADER)
+_ALE_REQUIRED = int(MetadataField.ALE_CLASSIFY_REQUIRED)
+_ICMP_HEADER_SIZE = 8
+
+
+class PathIndication(Indication):
+    """A packet of the queue, at any layer."""
+
+    held: Held
+
+
+class IpIndication(PathIndication):
+    """A packet at an IP-packet layer."""
+
+    @property
+    def fragment(self) -> tuple[int, int, int] | None:  # type: ignore[override]
+        """(identification, offset in octets, 1 when more follow); None for a whole packet.  Source: LA-22."""
+        view = self.view
+        if not view.is_fragment:
+            return None
+        return view.identification, view.fragment_offset, int(view.more_fragments)
+
+    @property
+    def path_mtu(self) -> int:  # type: ignore[override]
+        """The largest packet that leaves whole for this destination, octets; 0 for an incoming one.
+
+        Source: MD-12.
+        """
+        if self.inbound:
+            return 0
+        return self.held.path.course.path_mtu(self.view.destination, self.interface)
+
+
+class EndpointIndication(PathIndication):
+    """A packet at a layer where its socket counts."""
+
+    _flags = 0
+
+    @property
+    def endpoint(self) -> Endpoint | None:  # type: ignore[override]
+        """The socket it belongs to: the endpoint handle itself.  None for one that the stack made (TS-4, MD-7)."""
+        held = self.held
+        found: Endpoint | None = held.endpoint
+        if found is NOT_ASKED:
+            found = held.endpoint = self._find()
+        if found is not None and not self.inbound and not held.edited:
+            found.header = held.header
+        return found
+
+    def _find(self) -> Endpoint | None:
+        view, endpoints = self.view, self.held.path.course.endpoints
+        error = self._about()
+        if error is not None:  # it belongs to the sender of the packet it is about
+            return endpoints.of_packet(error, bytes(error.buffer[error.start : error.start + 44]), not self.inbound, 0)
+        return endpoints.of_packet(view, self.held.first_octets(), self.inbound, self.interface)
+
+    def _about(self) -> IpView | None:
+        """The packet that an ICMP error is about; None for any other packet."""
+        if "ICMP_ERROR" not in self.info.group:
+            return None
+        try:
+            return IpView(self.memory, self.view.transport_offset + _ICMP_HEADER_SIZE, self.ip_end)
+        except Malformed:
+            return None
+
+    @property
+    def raw_sender(self) -> bool:
+        """The packet was sent with an IP header of the sender's: by a raw socket, or by an injection (NS-10)."""
+        if self.inbound:
+            return False
+        found = self.endpoint
+        if found is not None:
+            return found.header_included
+        item = self.net_buffer_list
+        return item is not None and bool(item.history)
+
+    @property
+    def condition_flags(self) -> int:  # type: ignore[override]
+        """The layer's FLAGS field, as a number.  Source: LA-37."""
+        found = self.endpoint
+        return self._flags | _RAW_ENDPOINT if found is not None and found.is_raw else self._flags
+
+    @condition_flags.setter
+    def condition_flags(self, flags: int) -> None:
+        self._flags = flags
+
+    @property
+    def metadata_bits(self) -> int:  # type: ignore[override]
+        """Metadata members that only this kind of packet has.  Source: MD-2, MD-9, TR-8."""
+        if self.inbound:
+            return _ALE_REQUIRED if self.held.authorisation_due else 0
+        return _RAW_HEADER if self.raw_sender else 0
