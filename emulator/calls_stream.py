@@ -201,6 +201,8 @@ class StreamCalls:
             raise InjectHandleClosing(f"{self!r} is being destroyed", rule="HD-4")
         for injection in made:
             injection.net_buffer_list.state = IN_FLIGHT
+            if self.core.on_accept is not None:
+                self.core.on_accept(injection)
         return made
 
 

@@ -14,6 +14,7 @@ from emulator.handle import InjectionHandle, create_handle
 from emulator.injection import FUNCTION_NAMES, TRANSPORT_SEND, Injection
 from emulator.ledger import Ledger
 from emulator.netbuffer import POINTER_MASK
+from emulator.ntstatus import NtStatus
 from emulator.octets import TCP, IpView, Malformed
 from emulator.ownership import Ownership
 from emulator.stream_engine import StreamEngine
@@ -55,6 +56,10 @@ class Core:
         """Asked while not ready: None when the stack is up now, else why it is not."""
         self.deny: Callable[[str], bool] | None = None
         """Fault injection: asked by the name of each injection call; True makes it fail."""
+        self.on_accept: Callable[[Injection], None] | None = None
+        """Told of every injection into a stream, whose lists `submit` does not see: for the trace."""
+        self.on_complete: Callable[[Injection, NtStatus], None] | None = None
+        """Told of every completion, before the driver is."""
         self.scramble_offsets = False
         """Whether lists come to their completion functions with another data start than they left with (CF-8)."""
         self.dispatch_threads: set[int] = set()

@@ -82,8 +82,12 @@ class FilterEngine:
         """Per layer, the sublayers that have filters there, heaviest first; replaced whole on a change."""
         self.on_change: Callable[[], None] | None = None
         """Told after filters were added or deleted: the stack then hooks the layers that are wanted."""
+        self.on_indicate: Callable[[Indication], None] | None = None
+        """Told of every indication before a filter is asked; with the other two, for the trace."""
         self.on_classify: Callable[[Indication, Filter, bool], None] | None = None
-        """Told of every filter's decision: for the trace."""
+        """Told of every filter's decision."""
+        self.on_decided: Callable[[Indication, bool], None] | None = None
+        """Told what came out of an indication: whether it may pass."""
         self._ids = 0
         self._guard = threading.RLock()
 
@@ -192,6 +196,8 @@ class FilterEngine:
         Source: FI-1, FI-2, CO-10..CO-17, DC-5.
         """
         decision = _PERMIT
+        if self.on_indicate is not None:
+            self.on_indicate(seen)
         for sublayer in self.at_layer.get(seen.layer, ()):
             for item in sublayer.candidates(seen) if sublayer.by_value else sublayer.all:
                 if item.groups and not item.matches(seen):
@@ -206,11 +212,12 @@ class FilterEngine:
                     break
         seen.action = decision
         seen.ended = True
-        if decision == _BLOCK:
-            return False
-        seen.out_flags &= ~_ABSORB
-        seen.blocked_by = 0
-        return True
+        if decision != _BLOCK:
+            seen.out_flags &= ~_ABSORB
+            seen.blocked_by = 0
+        if self.on_decided is not None:
+            self.on_decided(seen, decision != _BLOCK)
+        return decision != _BLOCK
 
     def _ask(self, item: Filter, seen: Indication, decision: int) -> int:
         """The decision after one matching filter, or 0 when it does not end its sublayer."""

@@ -94,6 +94,8 @@ class InjectionHandle(InjectionCalls, StreamCalls):
             item.advance(min(_SCRAMBLE, *(buffer.data_length for buffer in item.net_buffers())))
         item.status = status
         item.state = DRIVER
+        if core.on_complete is not None:
+            core.on_complete(injection, status)
         thread = threading.get_ident()
         elsewhere = thread not in core.dispatch_threads
         if elsewhere:

@@ -112,6 +112,8 @@ class Injection:
     packets_left = 1
     status = NtStatus.SUCCESS
     preserve_id = False
+    serial = 0
+    """Its number on its host, while that is traced."""
 
     def __init__(
         self,

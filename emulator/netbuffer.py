@@ -203,6 +203,10 @@ class NetBufferList:
     made_of: Any = None
     info: ChecksumInfo | None = None
     protocol = 0
+    number = 0
+    """Of a list that a driver made, while the host is traced."""
+    sight = 0
+    """Which queued packet it shows or was cloned from, while the host is traced."""
 
     def __init__(
         self,

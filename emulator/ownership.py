@@ -64,6 +64,10 @@ class Ownership:
         self.violations = violations
         self.stacks = stacks
         self.deny: Callable[[str], bool] | None = None
+        self.on_made: Callable[[NetBufferList, NetBufferList | None], None] | None = None
+        """Told of every list a driver was given, and what it was cloned from: for the trace."""
+        self.on_freed: Callable[[NetBufferList], None] | None = None
+        """Told of every list a driver gave back."""
         self.live: dict[NetBufferList, Any] = {}
         """What drivers made and have not freed, with the stack of its making or None."""
         self._referenced: dict[NetBufferList, int] = {}
@@ -128,8 +132,7 @@ class Ownership:
         made = NetBufferList(bytearray(), 0, 0, kind)
         made.first_net_buffer = buffer
         made.context = bytearray(context_size)
-        self.live[made] = self._stack()
-        return made
+        return self.adopt_created(made)
 
     def create_from(self, octets: bytes | bytearray, *, backfill: int = 0) -> NetBufferList:
         """A fresh list over a copy of `octets`, with `backfill` unused octets in front.
@@ -141,12 +144,13 @@ class Ownership:
         memory = bytearray(backfill) + octets
         made = NetBufferList(memory, backfill, len(memory), CREATED)
         made.base = 0
-        self.live[made] = self._stack()
-        return made
+        return self.adopt_created(made)
 
     def adopt_created(self, made: NetBufferList) -> NetBufferList:
         """Count a list that some other function made for the driver; freed with `free_list`."""
         self.live[made] = self._stack()
+        if self.on_made is not None:
+            self.on_made(made, None)
         return made
 
     def adopt_clone(self, made: NetBufferList, parent: NetBufferList | None) -> NetBufferList:
@@ -154,8 +158,7 @@ class Ownership:
         if parent is not None:
             return self._adopt(made, parent)
         made.made_of = made.memory if made.flat else made.structure()
-        self.live[made] = self._stack()
-        return made
+        return self.adopt_created(made)
 
     def _adopt(self, made: NetBufferList, parent: NetBufferList) -> NetBufferList:
         made.made_of = made.memory if made._first is None else made.structure()
@@ -166,6 +169,8 @@ class Ownership:
         if origin is not None:
             origin.claims += 1
         self.live[made] = self._stack() if self.stacks else None
+        if self.on_made is not None:
+            self.on_made(made, parent)
         return made
 
     # -- freeing ----------------------------------------------------------------------------------------
@@ -228,6 +233,8 @@ class Ownership:
 
     def _forget(self, item: NetBufferList) -> None:
         del self.live[item]
+        if self.on_freed is not None:
+            self.on_freed(item)
         item.state = FREED
         item.parent = None
         if self.stacks:

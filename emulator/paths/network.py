@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from struct import Struct
 from typing import TYPE_CHECKING
 
@@ -39,6 +39,8 @@ class NetworkInjector:
         self._frames: socket.socket | None = None
         self._turned: set[int] = set()
         self._texts: dict[bytes, str] = {}
+        self.on_send: Callable[[bytes | bytearray | memoryview, int, str], None] | None = None
+        """Told of octets, mark and way before they are sent: for the trace."""
 
     def send(self, octets: bytes | bytearray | memoryview, mark: int, *, interface: int = 0) -> None:
         """Send one whole packet by its destination address, or out of `interface` when that is not 0.
@@ -46,6 +48,8 @@ class NetworkInjector:
         The kernel writes total length and header checksum of IPv4, and an identification that is 0.
         Raises OSError: EMSGSIZE above the MTU, ENETUNREACH without a route.
         """
+        if self.on_send is not None:
+            self.on_send(octets, mark, "raw socket")
         control: list[tuple[int, int, bytes]] = [(socket.SOL_SOCKET, _SO_MARK, _MARK(mark))]
         if octets[0] >> 4 == 4:
             raw = self._raw4
@@ -72,6 +76,8 @@ class NetworkInjector:
             self._frames = self._open_frames()
         if interface.index not in self._turned:
             self._turn(interface)
+        if self.on_send is not None:
+            self.on_send(octets, mark, f"into {interface.name}")
         frame = b"".join((interface.mac, _INJECTOR_MAC, _ETHERTYPE[octets[0] >> 4], octets))
         control = [(socket.SOL_SOCKET, _SO_MARK, _MARK(mark))]
         self._frames.sendmsg((frame,), control)
