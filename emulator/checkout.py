@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-CACHES = ("build", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis")
+CACHES = ("build", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", "vm-out")
 """Folders that `wfplab test` and its tools leave at the root of the tree."""
 
 SOURCES = ("emulator", "netns", "tests")

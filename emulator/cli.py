@@ -156,9 +156,16 @@ def _application() -> typer.Typer:
         application.command()(command)
     application.command("list")(list_all)
     application.command("shell", context_settings={"ignore_unknown_options": True})(shell)
+    application.add_typer(_vm_application(), name="vm")
     # Options that are not ours are pytest's.
     application.command("test", context_settings={"ignore_unknown_options": True})(run_tests)
     return application
+
+
+def _vm_application() -> typer.Typer:
+    from emulator.vmcommands import application
+
+    return application()
 
 
 def _print_version(wanted: bool) -> None:

@@ -325,9 +325,9 @@ def test_some_backend_is_chosen_by_trying(lab: Lab) -> None:
     assert "probe" not in host.run(["nft", "list", "tables"]).stdout
 
 
+# By iptables alone, forwarded IPv6 fragments are put together too.
+@pytest.mark.parametrize("backend", [Backend.NFT, Backend.NFT_XTABLES], indirect=True, ids=["nft", "nft_xtables"])
 def test_forwarded_fragments_stay_as_they_came_while_our_own_are_put_together(lab: Lab, backend: Backend) -> None:
-    if backend is Backend.IPTABLES:
-        pytest.skip("missing feature: nft, to keep forwarded IPv6 fragments apart")
     assert can_gather(lab["router"])
     hooks = (Hook.PREROUTING, Hook.FORWARD, Hook.INPUT, Hook.POSTROUTING)
     match: dict[str, Any] = {"protocol": None, "destination_ports": None, "bypass": True}

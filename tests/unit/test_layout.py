@@ -18,7 +18,8 @@ LINES_OF_FUNCTION = 50
 OUTER = frozenset({
     "__main__", "bench", "checkout", "cleaning", "cli", "contract", "contract_plugin", "contract_print",
     "contract_results", "doctor", "loop", "paths", "pytest_plugin", "report", "runner", "scenario",
-    "scenarios", "selftest", "stack", "topology", "traffic",
+    "scenarios", "selftest", "stack", "topology", "traffic", "vm", "vmcommands", "vmfirst", "vmguest", "vmimage",
+    "vmjob", "vmkernels", "vmmachine", "vmrequire", "vmscratch",
 })  # fmt: skip
 NOT_IN_CORE = frozenset({
     "asyncio", "fcntl", "multiprocessing", "netfilterqueue", "netns", "pyroute2", "rich", "scapy", "select",

@@ -1,0 +1,89 @@
+"""The commands of `wfplab vm`: arguments in, exit status out."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from emulator.vm import Wishes
+
+ForPytest = Annotated[list[str] | None, typer.Argument(help="For pytest, which then runs alone.")]
+ForRun = Annotated[list[str] | None, typer.Argument(help="For `wfplab run`: scenarios; all, when none is named.")]
+Images = Annotated[list[str] | None, typer.Argument(help="Kernels; by default, the first one. `all` for all.")]
+Kernels = Annotated[
+    list[str] | None, typer.Option("--kernel", help="A name from `vm kernels`, or `all`; can be given again.")
+]
+Acceleration = Annotated[
+    Literal["auto", "kvm", "tcg"], typer.Option("--accel", help="auto: KVM, if a trial boot works.")
+]
+Minutes = Annotated[float, typer.Option(help="How long one guest may take.", min=0.1)]
+Memory = Annotated[int, typer.Option(help="Of a guest, in MiB.", min=256)]
+Anew = Annotated[bool, typer.Option("--anew", help="Also those that are current.")]
+
+PASSED_ON = {"ignore_unknown_options": True}
+
+
+def application() -> typer.Typer:
+    """The commands, to be added to an application."""
+    commands = typer.Typer(
+        rich_markup_mode=None, no_args_is_help=True, help="The lab in a throw-away virtual machine, on stock kernels."
+    )
+    commands.command("test", context_settings=PASSED_ON)(run_tests)
+    commands.command("run", context_settings=PASSED_ON)(run)
+    commands.command()(kernels)
+    commands.command()(build)
+    return commands
+
+
+def run_tests(
+    arguments: ForPytest = None,
+    kernel: Kernels = None,
+    accel: Acceleration = "auto",
+    minutes: Minutes = 60.0,
+    memory: Memory = 1024,
+) -> None:
+    """Run the lab suite in a guest, with every feature required."""
+    from emulator import vm
+
+    _leave(vm.test(arguments or (), _wishes(kernel, accel, minutes, memory), sys.stderr))
+
+
+def run(
+    arguments: ForRun = None,
+    kernel: Kernels = None,
+    accel: Acceleration = "auto",
+    minutes: Minutes = 60.0,
+    memory: Memory = 1024,
+) -> None:
+    """Run scenarios in a guest."""
+    from emulator import vm
+
+    _leave(vm.run(arguments or (), _wishes(kernel, accel, minutes, memory), sys.stderr))
+
+
+def kernels() -> None:
+    """List the kernels that can be booted."""
+    from emulator import vm
+
+    _leave(vm.kernels(sys.stdout))
+
+
+def build(names: Images = None, anew: Anew = False) -> None:
+    """Build images ahead of their first use."""
+    from emulator import vm
+
+    _leave(vm.build(names or (), sys.stderr, anew=anew))
+
+
+def _wishes(kernel: list[str] | None, accel: str, minutes: float, memory: int) -> Wishes:
+    from emulator.vm import Wishes
+    from emulator.vmmachine import Size
+
+    return Wishes(tuple(kernel or ()), accel, minutes, Size(memory_mib=memory))
+
+
+def _leave(status: int) -> NoReturn:
+    raise typer.Exit(status)
