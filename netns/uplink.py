@@ -35,10 +35,10 @@ from netns.uplinkrules import (
     splice_text,
     table_of,
 )
+from netns.uplinktap import open_tap
 
 BACKLOG = 4096
 CLSACT_INGRESS = 0xFFFFFFF2
-SOL_PACKET, PACKET_IGNORE_OUTGOING = 263, 23
 TRANSPARENT = {4: (socket.IPPROTO_IP, 19), 6: (socket.IPPROTO_IPV6, 75)}
 FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 ANY = {4: "0.0.0.0", 6: "::"}
@@ -114,24 +114,13 @@ class SpliceUplink:
 
         return self._open(open_socket)
 
-    def client(self, version: int) -> socket.socket:
-        """A socket that may take any address, not bound yet. The caller closes it."""
-        return self._open(lambda: transparent_socket(version))
-
-    def opener(self) -> int:
-        """A descriptor of the splice namespace for a thread that enters it; it stays ours."""
-        return self.namespace.fd
+    def clients(self, version: int, count: int) -> list[socket.socket]:
+        """Sockets that may take any address, not bound yet. The caller closes them. Raises OSError."""
+        return self.namespace.open_in(lambda: [transparent_socket(version) for _ in range(count)])
 
     def tap(self) -> socket.socket:
-        """A packet socket that shows every frame that comes in on either port. The caller closes it."""
-
-        def open_socket() -> socket.socket:
-            made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
-            made.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-            return made
-
-        return self._open(open_socket)
+        """A packet socket that shows the SYNs, and the answers to SYNs, that come in. The caller closes it."""
+        return self._open(open_tap)
 
     def release_port(self, *, wire: bool) -> socket.socket:
         """A packet socket in the host's namespace: what it sends arrives in the splice namespace."""

@@ -169,7 +169,8 @@ def _key(version: int, way: str) -> str:
 def _matches(lift: Lift, way: str) -> str:
     ip = _ip(lift.version)
     local, remote = ("s", "d") if way == "out" else ("d", "s")
-    words = [f"meta protocol {ip}"]
+    # With extension headers in front of TCP the SYN would not be recognised on the other side.
+    words = ["ip protocol tcp" if lift.version == 4 else "ip6 nexthdr tcp"]
     for prefix, end in ((lift.local, local), (lift.remote, remote)):
         if prefix is not None:
             words.append(f"{ip} {end}addr {ipaddress.ip_network(prefix, strict=False)}")

@@ -1,0 +1,173 @@
+"""The stream path of one host: TCP connections that stream filters want are spliced by two real sockets.
+
+A splice namespace stands beside every uplink as long as there are stream filters, or connections that
+were lifted for them.  Source: ST-1..ST-45, ST-44 (order); design of the splice: `netns.uplink`.
+
+Differs from Windows: the stream layer is met between the host and the wire, so outbound octets pass
+OUTBOUND_TRANSPORT first, and inbound ones INBOUND_TRANSPORT last.  Connections over loopback are not seen.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Protocol
+
+from emulator.paths.stream_lifts import lifts_for
+from emulator.paths.stream_uplink import UplinkPath
+from emulator.stream_engine import STREAM_LAYERS
+
+if TYPE_CHECKING:
+    from emulator.core import Core
+    from netns.namespace import Namespace
+
+TIDY_SECONDS = 0.25
+OWN_PORTS = "wfs"
+"""How the names of our own devices begin."""
+
+
+class Loop(Protocol):
+    """What the path needs of the host's I/O loop."""
+
+    def add(self, descriptor: int, callback: Callable[[], None]) -> None:
+        """Call back when a descriptor is readable."""
+
+    def remove(self, descriptor: int) -> None:
+        """Stop watching it."""
+
+    def every(self, seconds: float, callback: Callable[[], None]) -> None:
+        """Call back about every so many seconds."""
+
+    def post(self, work: Callable[[], None]) -> None:
+        """Run work on the loop's thread."""
+
+    def call(self, work: Callable[[], object]) -> None:
+        """Run work on the loop's thread and wait for it."""
+
+
+class StreamPath:
+    """The stream path of one host; its owner calls `update` when filters changed, and closes it.
+
+    `uplinks` names the devices to stand beside; None for every Ethernet device the host has.
+    """
+
+    def __init__(
+        self, core: Core, namespace: Namespace, loop: Loop, *, uplinks: Sequence[str] | None = None
+    ) -> None:
+        """Nothing is done to the namespace before a stream filter is there."""
+        self.core = core
+        self.namespace = namespace
+        self.paths: dict[str, UplinkPath] = {}
+        self.lost = 0
+        self._loop = loop
+        self._uplinks = uplinks
+        self._chores: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._guard = threading.RLock()
+        self._lifted = False
+        self._closed = False
+
+    # -- filters ----------------------------------------------------------------------------------------
+
+    def update(self) -> None:
+        """Filters were added or deleted: on return new connections are lifted as they want.
+
+        Raises LabError.  Source: FI-7.
+        """
+        with self._guard:
+            if self._closed:
+                return
+            layers = self.core.engine.at_layer
+            wanted = any(layer in layers for layer in STREAM_LAYERS.values())
+            if wanted:
+                self._insert()
+            if wanted or self._lifted:
+                lifts = lifts_for(layers)
+                for path in self.paths.values():
+                    path.splicing.lift(lifts)
+                self._lifted = wanted
+        self.core.streams.refresh()
+
+    def _insert(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="wfplab-chores", daemon=True)
+            self._thread.start()
+            self._loop.every(TIDY_SECONDS, self._tidy)
+        for name in self._devices():
+            if name not in self.paths:
+                path = UplinkPath(
+                    self.core, self.namespace, name, post=self._loop.post, chore=self._chores.put
+                )
+                self.paths[name] = path
+                self._loop.add(path.poller.fileno(), path.poller.turn)
+
+    def _devices(self) -> list[str]:
+        if self._uplinks is not None:
+            return list(self._uplinks)
+        return [
+            link.name
+            for link in self.namespace.links()
+            if link.mac and link.name != "lo" and not link.name.startswith(OWN_PORTS) and link.up
+        ]
+
+    # -- on the I/O thread ------------------------------------------------------------------------------
+
+    def _tidy(self) -> None:
+        for path in list(self.paths.values()):
+            path.tidy()
+        if not self._lifted and self.paths and not any(path.busy for path in self.paths.values()):
+            self._chores.put(self._withdraw)
+
+    def _withdraw(self) -> None:
+        """Remove the splice namespaces: no filter wants them, and no connection needs them."""
+        with self._guard:
+            if self._lifted or self._closed or any(path.busy for path in self.paths.values()):
+                return
+            paths, self.paths = self.paths, {}
+        for path in paths.values():
+            self._take_down(path)
+
+    def _take_down(self, path: UplinkPath) -> None:
+        def stop() -> None:
+            self._loop.remove(path.poller.fileno())
+            path.stop()
+
+        self._loop.call(stop)
+        path.splicing.close()
+
+    def _work(self) -> None:
+        while (chore := self._chores.get()) is not None:
+            chore()
+
+    # -- looking on -------------------------------------------------------------------------------------
+
+    def counts(self) -> dict[str, int]:
+        """How many connections were established, refused and reset, and how many octets went which way."""
+        paths = list(self.paths.values())
+        return {
+            "live": sum(len(path.live) for path in paths),
+            "established": sum(path.established for path in paths),
+            "refused": sum(path.openings.refused for path in paths),
+            "expired": sum(path.openings.expired for path in paths),
+            "failed": sum(path.openings.failed for path in paths),
+            "reset": sum(path.resets for path in paths),
+            "octets_copied": sum(path.copied + sum(c.copied for c in path.live.values()) for path in paths),
+            "octets_passed": sum(path.passed + sum(c.passed for c in path.live.values()) for path in paths),
+        }
+
+    def close(self) -> None:
+        """Reset what lives and remove the splice namespaces; while the loop still runs. Twice is allowed."""
+        with self._guard:
+            if self._closed:
+                return
+            self._closed = True
+            paths, self.paths = self.paths, {}
+        with ExitStack() as all_of_them:
+            if self._thread is not None:
+                all_of_them.callback(self._thread.join)
+                all_of_them.callback(self._chores.put, None)
+            for path in paths.values():
+                all_of_them.callback(self._take_down, path)
+            all_of_them.callback(self._loop.call, self.core.streams.detach)
