@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from emulator.flows import Flow
+    from emulator.trace import HostTrace
     from netns.namespace import Namespace
 
 QUEUE_NUMBER = 1
@@ -116,6 +117,8 @@ class Stack:
         self._started = False
         self._closed = False
         self._owned = ExitStack()
+        self.trace: HostTrace | None = None
+        """What is told of everything that happens here; it hangs itself on."""
 
     # -- life -------------------------------------------------------------------------------------------
 
@@ -171,6 +174,8 @@ class Stack:
         self._perform_outbox()
         for injection in list(self._waiting):
             self._vanished(injection)
+        if self.trace is not None:
+            self.trace.abandoning = True
         self.packets.abandon()
         queue.flush()
 
@@ -186,6 +191,8 @@ class Stack:
             "malformed message": counts.malformed,
             "never read": counts.unread,
         }
+        if self.trace is not None:
+            self.trace.closed()
 
     def __enter__(self) -> Stack:
         return self.start()

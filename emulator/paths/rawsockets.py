@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from emulator.octets import IpView
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from netns.namespace import Namespace
 
@@ -41,6 +41,8 @@ class RawSockets:
         self._namespace = namespace
         self._built: dict[tuple[int, int], socket.socket] = {}
         self._bound: dict[tuple[int, int], socket.socket] = {}
+        self.on_send: Callable[[bytes | bytearray | memoryview, int, str], None] | None = None
+        """Told of octets, mark and way before they are sent: for the trace."""
 
     def send_headerless(self, view: IpView, mark: int, *, interface: int = 0) -> None:
         """Send what a packet carries, from and to its addresses, with an IP header of the kernel's.
@@ -55,6 +57,8 @@ class RawSockets:
                 lambda: _open_built(family, view.protocol)
             )
         octets = bytes(view.buffer[view.transport_offset : view.end])
+        if self.on_send is not None:
+            self.on_send(view.buffer[view.start : view.end], mark, "raw socket, header of the kernel's")
         control = [(socket.SOL_SOCKET, _SO_MARK, _MARK(mark))]
         remote = socket.inet_ntop(family, view.destination)
         if view.version == 4:
@@ -78,6 +82,8 @@ class RawSockets:
         made = self._bound.get((family, interface))
         if made is None:
             made = self._bound[family, interface] = self._namespace.open_in(lambda: _open_bound(family, interface))
+        if self.on_send is not None:
+            self.on_send(octets, mark, "raw socket, one interface")
         control = [(socket.SOL_SOCKET, _SO_MARK, _MARK(mark))]
         remote = octets[16:20] if version == 4 else octets[24:40]
         where = socket.inet_ntop(family, remote)
