@@ -27,7 +27,7 @@ from emulator.netbuffer import (
     NetBuffer,
     NetBufferList,
 )
-from emulator.violations import Violation, ViolationLog, call_stack
+from emulator.violations import RawStack, Violation, ViolationLog, call_stack, raw_stack, told_stack
 
 ALIGNMENT = 16
 """MEMORY_ALLOCATION_ALIGNMENT on x64, octets (NB-7)."""
@@ -310,7 +310,7 @@ class Ownership:
 
     def leaks(self) -> list[tuple[NetBufferList, tuple[str, ...]]]:
         """Every list still held, with the stack of its making where that was recorded."""
-        held = [(item, tuple(stack or ())) for item, stack in list(self.live.items())]
+        held = [(item, told_stack(stack)) for item, stack in list(self.live.items())]
         return held + [(item, ()) for item in list(self._referenced) if item not in self.live]
 
     def owns(self, item: NetBufferList) -> bool:
@@ -319,10 +319,10 @@ class Ownership:
 
     def made_at(self, item: NetBufferList) -> tuple[str, ...]:
         """The stack of a list's making, innermost call first; empty when not recorded."""
-        return tuple(self.live.get(item) or ())
+        return told_stack(self.live.get(item))
 
-    def _stack(self) -> tuple[str, ...] | None:
-        return call_stack() if self.stacks else None
+    def _stack(self) -> RawStack | None:
+        return raw_stack() if self.stacks else None
 
     def _maybe_deny(self, call: str) -> None:
         if self.deny is not None and self.deny(call):
