@@ -30,7 +30,7 @@ class FlowKey(NamedTuple):
 class Flow:
     """One conversation, from its authorisation to its end.  `number` is what callouts see as flow handle."""
 
-    __slots__ = ("number", "key", "outbound", "contexts", "last_seen", "ended", "classifying", "endpoint")
+    __slots__ = ("number", "key", "outbound", "contexts", "last_seen", "ended", "kept", "classifying", "endpoint")
 
     def __init__(self, number: int, key: FlowKey, outbound: bool, now: float) -> None:
         self.number = number
@@ -41,6 +41,8 @@ class Flow:
         """Context by (layer, callout id)."""
         self.last_seen = now
         self.ended = False
+        self.kept = False
+        """True while the stream path carries the connection: it alone knows when that is over."""
         self.classifying: defaultdict[int, int] = defaultdict(int)
         """Running classifies by callout id: a context is not deleted under one (FL-4, FL-10)."""
         self.endpoint: Any = None
@@ -81,11 +83,12 @@ class FlowTable:
         return flow
 
     def end(self, flow: Flow) -> None:
-        """Take a flow from the table and tell `on_end`; a second call does nothing.  Source: FL-5."""
-        if flow.ended:
+        """Take a flow from the table and tell `on_end`; nothing for one that is kept or has ended.  Source: FL-5."""
+        if flow.ended or flow.kept:
             return
         flow.ended = True
-        self._by_key.pop(flow.key, None)
+        if self._by_key.get(flow.key) is flow:
+            del self._by_key[flow.key]
         del self._by_number[flow.number]
         self._on_end(flow)
 

@@ -35,6 +35,7 @@ from emulator.paths.queue import QueueBackend, QueueLimits, open_queue
 from emulator.paths.rawsockets import RawSockets
 from emulator.paths.resets import Resets
 from emulator.paths.routing import Routing, interfaces_of
+from emulator.paths.stream import StreamPath
 from emulator.wfptypes import Action, FilterFlag, WindowsVersion
 from netns.errors import Closed
 
@@ -109,6 +110,7 @@ class Stack:
         self.endpoints.own_inodes = lambda: {*self.sockets.inodes(), *self.raw.inodes()}
         self.loop = IoLoop(namespace.name, after=self._after_round)
         self.packets.on_thread = self.loop.post
+        self.stream = StreamPath(self.core, namespace, self.loop)
         self._backend = backend
         self._limits = limits
         self._outbox: deque[Injection] = deque()
@@ -159,6 +161,7 @@ class Stack:
                 last_first.callback(self.loop.close)
                 last_first.callback(self._wind_up)
                 last_first.callback(self.hooks.close)
+                last_first.callback(self.stream.close)
 
     def _wind_up(self) -> None:
         self.loop.call(self._finish_all, timeout=WIND_UP_SECONDS)
@@ -269,7 +272,8 @@ class Stack:
         self.loop.add(watcher.fileno(), changed)
 
     def _read_interfaces(self) -> None:
-        self.course.interfaces = interfaces_of(self.namespace)
+        self.course.interfaces = self.core.streams.interfaces = interfaces_of(self.namespace)
+        self.stream.devices_changed()
         self.routing.forget()
         self.hooks.refresh()
 
@@ -286,8 +290,10 @@ class Stack:
             return
         if not self._started:
             self.course.replan(set())
-        elif self.hooks.follow():
+            return
+        if self.hooks.follow():
             self.loop.call(self._complete_unseen)
+        self.stream.update()
 
     def _complete_unseen(self) -> None:
         """Complete the sent injections that no hook will see any more: theirs were taken away meanwhile."""
@@ -345,6 +351,9 @@ class Stack:
         injection.handle.complete(injection, injection.status)
 
     def _abort(self, flow: Flow) -> None:
+        if flow.kept:
+            self.core.streams.abort(flow)
+            return
         self.loop.call(lambda: self.resets.of_flow(flow))
 
     def _burst_begins(self) -> None:

@@ -48,17 +48,20 @@ class StreamEngine:
     def begin(self, key: FlowKey, *, outbound: bool, now: float) -> StreamFlow | None:
         """A connection that was just established; None when a callout blocked it at FLOW_ESTABLISHED.
 
-        `outbound` when this host opened it; `now` in seconds.  Source: CO-20, FL-3.
+        `outbound` when this host opened it; `now` in seconds.  A flow that the packet layers have begun was
+        authorised there.  Source: CO-20, FL-3, FL-8.
         """
         table = self.core.engine.flows.table
         flow = table.find(key)
-        if flow is None or flow.ended:
+        known = flow is not None and flow.number not in self.flows
+        if flow is None or not known:
             flow = table.begin(key, outbound=outbound, now=now)
         flow.outbound = outbound
+        flow.kept = True
         version = 4 if len(key.local_address) == 4 else 6
         made = StreamFlow(self, flow, STREAM_LAYERS[version], _header(key, outbound), self._newest())
         self.flows[flow.number] = made
-        if not self._authorized(made, version):
+        if not known and not self._authorized(made, version):
             made.end()
             return None
         self.arrange(made)
@@ -80,6 +83,7 @@ class StreamEngine:
     def forget(self, flow: StreamFlow) -> None:
         """A connection is over: its contexts are given back (FL-5)."""
         if self.flows.pop(flow.number, None) is not None:
+            flow.flow.kept = False
             self.core.engine.flows.table.end(flow.flow)
 
     def detach(self) -> None:

@@ -95,7 +95,11 @@ class StreamPath:
             self._thread = threading.Thread(target=self._work, name="wfplab-chores", daemon=True)
             self._thread.start()
             self._loop.every(TIDY_SECONDS, self._tidy)
-        for name in self._devices():
+        names = self._devices()
+        for gone in [name for name in self.paths if name not in names]:
+            if all(link.name != gone for link in self.namespace.links()):
+                self._take_down(self.paths.pop(gone))
+        for name in names:
             if name not in self.paths:
                 path = UplinkPath(
                     self.core, self.namespace, name, post=self._loop.post, chore=self._chores.put
@@ -111,6 +115,11 @@ class StreamPath:
             for link in self.namespace.links()
             if link.mac and link.name != "lo" and not link.name.startswith(OWN_PORTS) and link.up
         ]
+
+    def devices_changed(self) -> None:
+        """Devices came or went, or have other addresses: stand beside those that are there.  Returns at once."""
+        if self._lifted:
+            self._chores.put(self.update)
 
     # -- on the I/O thread ------------------------------------------------------------------------------
 
@@ -134,8 +143,10 @@ class StreamPath:
             self._loop.remove(path.poller.fileno())
             path.stop()
 
-        self._loop.call(stop)
-        path.splicing.close()
+        try:
+            self._loop.call(stop)
+        finally:
+            path.splicing.close()
 
     def _work(self) -> None:
         while (chore := self._chores.get()) is not None:
