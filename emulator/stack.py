@@ -388,8 +388,16 @@ class Stack:
     # -- what to say at the end -------------------------------------------------------------------------
 
     def settle(self, *, timeout: float = 10.0) -> None:
-        """Wait until every accepted injection is completed and nothing is held; TimeoutError otherwise."""
+        """Wait until what waits in the queue was shown, every accepted injection is completed and nothing is held.
+
+        Raises TimeoutError.
+        """
         quiet = threading.Event()
-        self.loop.post(lambda: self._idle.append(quiet))
+
+        def ask() -> None:
+            self.packets.drain()
+            self._idle.append(quiet)
+
+        self.loop.post(ask)
         if not quiet.wait(timeout):
             raise TimeoutError(f"{self.namespace.name}: injections or held packets are still pending")
