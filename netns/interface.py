@@ -39,6 +39,8 @@ class Link:
     up: bool
     kind: str
     """As `ip -d link` says it: veth, bridge, ...; empty for loopback."""
+    master: int = 0
+    """Index of the bridge it is a port of; 0 for none."""
 
     @classmethod
     def read(cls, answer: Any) -> Link:
@@ -51,6 +53,7 @@ class Link:
             mtu=answer.get("mtu"),
             up=bool(answer["flags"] & IFF_UP),
             kind=(info.get("kind") or "") if info else "",
+            master=answer.get("master") or 0,
         )
 
 

@@ -83,8 +83,16 @@ class SpliceUplink:
     # -- what is lifted ---------------------------------------------------------------------------------
 
     def lift(self, lifts: Iterable[Lift]) -> None:
-        """Choose connections that are opened from now on; those lifted before stay so. Raises ProgramFailed."""
-        self._nft(chosen_text(self.uplink, lifts))
+        """Choose connections of the host's addresses of now, opened from now on; those lifted before stay so.
+
+        Raises ProgramFailed, KernelRefused, Closed.
+        """
+
+        def own(ipr: Any) -> list[str]:
+            return [one.get("address") for one in ipr.get_addr()]
+
+        addresses = [one.partition("%")[0] for one in self.host.netlink(own) if one]
+        self._nft(chosen_text(self.uplink, lifts, dict.fromkeys(addresses)))
 
     def forget(self, connections: Sequence[Ends]) -> None:
         """Take ended connections off the books. Raises ProgramFailed when one of them was not on them."""

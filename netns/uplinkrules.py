@@ -65,6 +65,7 @@ def host_text(uplink: str, host_port: str, wire_port: str) -> str:
         lines += [
             f"set lifted{version} {{ typeof {ip} saddr . tcp sport . {ip} daddr . tcp dport",
             f"flags dynamic; size {CONNECTIONS_MOST}; }}",
+            f"set own{version} {{ typeof {ip} saddr; }}",
         ]
     lines += ["chain chosen-out {\n}", "chain chosen-in {\n}"]
     lines += [
@@ -99,10 +100,16 @@ def _lifting(way: str, port: str) -> list[str]:
     ]
 
 
-def chosen_text(uplink: str, lifts: Iterable[Lift]) -> str:
-    """Exchange what is chosen, in one step."""
+def chosen_text(uplink: str, lifts: Iterable[Lift], addresses: Iterable[str]) -> str:
+    """Exchange what is chosen, in one step; `addresses` are the host's own: what it forwards is not chosen."""
     table = f"netdev {table_of(uplink)}"
     lines = [f"flush chain {table} chosen-out", f"flush chain {table} chosen-in"]
+    own = list(addresses)
+    for version in (4, 6):
+        lines.append(f"flush set {table} own{version}")
+        mine = [address for address in own if (":" in address) == (version == 6)]
+        if mine:
+            lines.append(f"add element {table} own{version} {{ {', '.join(mine)} }}")
     for lift in lifts:
         for way, outbound in (("out", True), ("in", False)):
             if lift.outbound in (None, outbound):
@@ -171,6 +178,7 @@ def _matches(lift: Lift, way: str) -> str:
     local, remote = ("s", "d") if way == "out" else ("d", "s")
     # With extension headers in front of TCP the SYN would not be recognised on the other side.
     words = ["ip protocol tcp" if lift.version == 4 else "ip6 nexthdr tcp"]
+    words.append(f"{ip} {local}addr @own{lift.version}")
     for prefix, end in ((lift.local, local), (lift.remote, remote)):
         if prefix is not None:
             words.append(f"{ip} {end}addr {ipaddress.ip_network(prefix, strict=False)}")

@@ -108,12 +108,13 @@ class StreamPath:
                 self._loop.add(path.poller.fileno(), path.poller.turn)
 
     def _devices(self) -> list[str]:
+        """Ethernet devices that are up; of a bridge the bridge itself, not its ports."""
         if self._uplinks is not None:
             return list(self._uplinks)
         return [
             link.name
             for link in self.namespace.links()
-            if link.mac and link.name != "lo" and not link.name.startswith(OWN_PORTS) and link.up
+            if link.mac and link.up and link.name != "lo" and not link.name.startswith(OWN_PORTS) and not link.master
         ]
 
     def devices_changed(self) -> None:
