@@ -95,9 +95,10 @@ class FlowTracker:
             conversation.state = ESTABLISHED
 
     def end(self, conversation: Conversation) -> None:
-        """End a flow; ending twice does nothing.  Source: FL-5."""
-        self.table.end(conversation.flow)
-        self._forget(conversation)
+        """End a flow, unless somebody else keeps it; ending twice does nothing.  Source: FL-5."""
+        if not conversation.flow.kept:
+            self.table.end(conversation.flow)
+            self._forget(conversation)
 
     def expire(self) -> None:
         """End what was idle for too long by `now`.  Source: FL-7."""

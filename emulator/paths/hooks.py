@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from emulator.ledger import EXEMPT_MAGIC, MAGIC, MAGIC_MASK
 from emulator.paths.plans import FORWARD, INPUT, POSTROUTING, PREROUTING, hooks_for
@@ -111,7 +111,7 @@ class Hooks:
         exempt = Mark(EXEMPT_MAGIC << 24, MAGIC_MASK)
         for version in sorted(self._packets.course.forwards):
             for name, address in foreign(self._packets.interfaces, version):
-                family = 4 if version == 4 else 6
+                family: Literal[4, 6] = 4 if version == 4 else 6
                 if (INPUT, version) not in wanted:
                     rules.append(
                         QueueRule(family=family, hook=Hook.INPUT, queue=self._queue, exempt=exempt, in_interface=name,

@@ -54,7 +54,7 @@ class EndpointIndication(PathIndication):
     _flags = 0
 
     @property
-    def endpoint(self) -> Endpoint | None:  # type: ignore[override]
+    def endpoint(self) -> Endpoint | None:
         """The socket it belongs to: the endpoint handle itself.  None for one that the stack made (TS-4, MD-7)."""
         held = self.held
         found: Endpoint | None = held.endpoint
@@ -92,7 +92,7 @@ class EndpointIndication(PathIndication):
         return item is not None and bool(item.history)
 
     @property
-    def condition_flags(self) -> int:  # type: ignore[override]
+    def condition_flags(self) -> int:
         """The layer's FLAGS field, as a number.  Source: LA-37."""
         found = self.endpoint
         return self._flags | _RAW_ENDPOINT if found is not None and found.is_raw else self._flags

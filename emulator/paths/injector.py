@@ -15,7 +15,7 @@ from emulator.injection import FORWARD, FUNCTION_NAMES, NETWORK_RECEIVE, NETWORK
 from emulator.interfaces import SUB_INTERFACE
 from emulator.looping import Chain, handles_of, told
 from emulator.netbuffer import CREATED
-from emulator.ntstatus import NtStatus, nt_success
+from emulator.ntstatus import NtStatus
 from emulator.octets import UDP, IpView, Malformed, flaw
 from emulator.paths.forward import EXEMPT_MARK, ForwardSender
 from emulator.paths.held import NOT_ASKED, Held
@@ -102,10 +102,8 @@ class Injector:
             self.guard.sent(self.packets.last_record, chain)
 
     def done(self, injection: Injection) -> None:
-        """An injection is about to be completed: check what had to last until now."""
+        """An injection is about to be completed."""
         self.under_way.pop(injection, None)
-        if injection.send_params is not None and nt_success(injection.status):
-            self.transport.buffers_died(injection)
 
     # -- loops ------------------------------------------------------------------------------------------
 

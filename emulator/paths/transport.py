@@ -50,28 +50,13 @@ class TransportSender:
         params = injection.send_params
         if params is None:
             return None if injection.net_buffer_list.single else NtStatus.INVALID_PARAMETER
-        if self.buffers_died(injection):
-            return NtStatus.INVALID_PARAMETER
+        if params.died_early() is not None:
+            return NtStatus.INVALID_PARAMETER  # the completion records it
         endpoint = injection.endpoint
         if not endpoint:
             return None
         known = isinstance(endpoint, Endpoint) and self.endpoints.alive(endpoint)
         return None if known else NtStatus.INVALID_PARAMETER
-
-    def buffers_died(self, injection: Injection) -> bool:
-        """Whether a buffer of the send parameters was changed while it had to last; that is recorded."""
-        params = injection.send_params
-        name = params.died_early() if params is not None else None
-        if name is None:
-            return False
-        rule = "TS-10" if name == "controlData" else "TS-7"
-        self.core.violate(
-            rule,
-            "FwpsInjectTransportSendAsync0",
-            f"{name} was changed or freed before the completion: what send parameters name must live until then",
-            handle=injection.handle,
-        )
-        return True
 
     def send(self, injection: Injection, data: bytes) -> NtStatus | None:
         """Send one packet.  Raises OSError, LabError."""
