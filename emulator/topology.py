@@ -14,7 +14,7 @@ leaves nothing behind.
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -145,6 +145,8 @@ class Bed:
         self._owned = ExitStack()
         self._stacks: list[Stack] = []
         self._start = False
+        self.on_host: Callable[[Host], None] | None = None
+        """Told of every host that is added, once it runs."""
         self.hosts: dict[str, Host] = {}
         self.drivers: list[Driver] = []
         """Those the bed itself has loaded, and unloads at the end."""
@@ -189,6 +191,8 @@ class Bed:
             if self._start:
                 stack.start()
         self.hosts[name] = host
+        if self.on_host is not None:
+            self.on_host(host)
         return host
 
     def _stack(self, namespace: Namespace) -> Stack:

@@ -34,6 +34,7 @@ class Lab:
         """What dead owners had left, and is now removed."""
         self._hosts: dict[str, Namespace] = {}
         self._devices: dict[str, int] = {}
+        self._links: list[VethPair] = []
         self._lease = Lease(directory)
         self._owned = ExitStack()
         self._closed = False
@@ -50,6 +51,16 @@ class Lab:
     def owned(self) -> ExitStack:
         """Where further things of the lab (rules, captures, engines) are put, to be closed before it."""
         return self._owned
+
+    @property
+    def namespaces(self) -> dict[str, Namespace]:
+        """The namespaces there are now, by the host's name."""
+        return dict(self._hosts)
+
+    @property
+    def links(self) -> list[VethPair]:
+        """The cables that `link` has laid, in order; some may be gone."""
+        return list(self._links)
 
     def namespace(self, host: str, *, forwarding: bool = False) -> Namespace:
         """Make the namespace `wfp-<run>-<host>`; with `forwarding` it is a router.
@@ -98,6 +109,7 @@ class Lab:
         named = (names[0] or self._next_device(ends[0]), names[1] or self._next_device(ends[1]))
         pair = VethPair(*ends, names=named, mtu=mtu, macs=macs, offloads=offloads)
         self._owned.callback(pair.close)
+        self._links.append(pair)
         for end, given in zip(pair.ends, addresses, strict=True):
             if given:
                 end.add_addresses(*given)
