@@ -83,7 +83,6 @@ def test_an_injection_appends_to_the_history_of_the_list(function: str) -> None:
     assert injection.history[-1][:2] == (call.handle, 0x1234)
 
 
-@pytest.mark.rule("NS-17", "TS-17")
 @pytest.mark.parametrize("function", ["network_send", "transport_send", "forward"])
 def test_outgoing_lists_may_hold_several_packets(function: str) -> None:
     call = Call(function)

@@ -282,7 +282,7 @@ def test_a_delete_function_that_raises_is_told(bench: Bench) -> None:
 # -- callouts that are for flows only, and callouts that go ----------------------------------------------------
 
 
-@pytest.mark.rule("FL-9", "ST-42", "CO-11")
+@pytest.mark.rule("FL-9", "CO-11")
 def test_a_callout_for_flows_sees_only_flows_with_its_context() -> None:
     bench = Bench(flags=CalloutFlag.CONDITIONAL_ON_FLOW)
     bench.show()

@@ -138,7 +138,7 @@ ANSWERS = [
 ]
 
 
-@pytest.mark.rule("CO-16", "CO-18")
+@pytest.mark.rule("CO-16")
 @pytest.mark.parametrize(("kind", "answer", "passes", "goes_on"), ANSWERS)
 def test_three_types_and_four_answers(
     host: FakeHost, kind: Action, answer: Action, passes: bool, goes_on: bool

@@ -132,7 +132,6 @@ def test_an_address_may_be_given_in_any_form(family: AddressFamily, number: int)
         assert matches(condition, version=version, source=address) is (number == 8), form
 
 
-@pytest.mark.rule("LA-37")
 @pytest.mark.parametrize(
     ("match", "found"),
     [(M.FLAGS_ALL_SET, [False, False, True]), (M.FLAGS_NONE_SET, [True, False, False]),

@@ -313,7 +313,6 @@ def test_poisoned_lists_forget_their_octets(apart: bool) -> None:
     assert memory == bytes(20) + MEMORY
 
 
-@pytest.mark.rule("GE-17")
 def test_checksums_count_as_finished_unless_said_otherwise() -> None:
     info = ChecksumInfo()
     assert (info.transmit_tcp, info.transmit_udp) == (False, False)
