@@ -40,6 +40,7 @@ _NEEDS_ROOT = "needs root: run pytest with sudo"
 _SCENARIO_SECONDS = 60.0
 _SECTIONS = pytest.StashKey[list[tuple[str, str]]]()
 _FAILED = pytest.StashKey[bool]()
+_BEDS = pytest.StashKey[list["Bed"]]()
 _FEATURES = pytest.StashKey[dict[str, "Feature"]]()
 
 
@@ -242,6 +243,7 @@ def _bed(name: str) -> Any:
             _require_root()
             made = BEDS[name](_host_options(request.config), label=request.node.name)
         with made:
+            request.node.stash.setdefault(_BEDS, []).append(made)
             yield made
             made.unload_drivers()
             _close_books(request, made)
@@ -348,15 +350,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         item.stash[_FAILED] = True
         found = item.stash.get(_SECTIONS, [])
         if not found and report.when == "call":
-            found = [section for bed in _beds_in(item) for section in _sections(bed)]
+            found = [section for bed in item.stash.get(_BEDS, []) for section in _sections(bed)]
         report.sections += [(f"wfplab: {title}", text) for title, text in found]
     return report
-
-
-def _beds_in(item: pytest.Item) -> list[Bed]:
-    """The beds among a test's fixtures."""
-    arguments = getattr(item, "funcargs", {})
-    return [arguments[name] for name in _BED_NAMES if name in arguments]
 
 
 def _sections(bed: Bed) -> list[tuple[str, str]]:

@@ -14,27 +14,24 @@ from emulator.errors import (
     WfpError,
 )
 from emulator.handle import InjectionHandle
-from emulator.headers import build_ip_header
 from emulator.netbuffer import NetBufferList
+from emulator.rewrite import udp_packet
 from emulator.scenario import Checks, scenario
 from emulator.stack import Stack
 from emulator.topology import Pair
 from emulator.traffic import Datagrams
-from emulator.wfptypes import AddressFamily, InjectionType
+from emulator.wfptypes import AddressFamily, InjectionState, InjectionType
 
 TYPES = (InjectionType.STREAM, InjectionType.TRANSPORT, InjectionType.NETWORK, InjectionType.FORWARD)
 FAMILIES = (AddressFamily.UNSPEC, AddressFamily.INET, AddressFamily.INET6)
 
 
-def udp_packet(bed: Pair, family: AddressFamily, payload: bytes, *, port: int = 5000) -> bytes:
-    """A whole packet from the host to the peer's port, with right checksums."""
-    source, remote = bed.host.octets(family), bed.peer.octets(family)
-    length = 8 + len(payload)
-    datagram = b"\x13\x87" + port.to_bytes(2, "big") + length.to_bytes(2, "big") + b"\0\0" + payload
-    return build_ip_header(family.version or 4, source, remote, 17, datagram)
+def made_packet(bed: Pair, family: AddressFamily, payload: bytes) -> bytes:
+    """A whole packet from the host to the peer's port 5000, with right checksums."""
+    return udp_packet(bed.host.address(family), bed.peer.address(family), payload, ports=(5007, 5000))
 
 
-@scenario(families=(AddressFamily.UNSPEC,), cases=("A01",))
+@scenario(families=(AddressFamily.UNSPEC,), cases=("A01",), rules=("HC-2", "HC-9", "HC-11"))
 def handle_matrix(pair: Pair, check: Checks) -> None:
     """Every injection type with every address family, and flags 0."""
     made: list[InjectionHandle] = []
@@ -51,6 +48,10 @@ def handle_matrix(pair: Pair, check: Checks) -> None:
     default = pair.host.stack.create_handle(AddressFamily.UNSPEC, 0)
     made.append(default)
     check("flags 0", default.types, InjectionType.TRANSPORT | InjectionType.STREAM | InjectionType.FORWARD)
+    item = pair.host.stack.core.ownership.create_from(made_packet(pair, AddressFamily.INET, b""))
+    with check.raises("network send with flags 0", InjectHandleStale):
+        default.network_send(item, lambda *_: None)
+    pair.host.stack.core.ownership.free_list(item)
     check("all distinct", len({id(handle) for handle in made}), len(made))
     for handle in made:
         handle.destroy()
@@ -64,7 +65,7 @@ def _attempt(call: Any, *arguments: Any, **options: Any) -> str:
     return "accepted"
 
 
-@scenario(cases=("A04",))
+@scenario(cases=("A04",), rules=("GE-2", "NS-1"))
 def wrong_type_is_stale(pair: Pair, family: AddressFamily, check: Checks) -> None:
     """A handle refuses what it was not created for: no completion, nothing on the wire.
 
@@ -78,7 +79,7 @@ def wrong_type_is_stale(pair: Pair, family: AddressFamily, check: Checks) -> Non
         completions.append(item)
         stack.core.ownership.free_list(item)
 
-    packet = udp_packet(pair, family, b"by the wrong handle")
+    packet = made_packet(pair, family, b"by the wrong handle")
     with stack.create_handle(family, InjectionType.TRANSPORT) as wrong:
         item = stack.core.ownership.create_from(packet)
         check("transport handle, network send", _attempt(wrong.network_send, item, done),
@@ -93,7 +94,7 @@ def wrong_type_is_stale(pair: Pair, family: AddressFamily, check: Checks) -> Non
     check("completions then", len(completions), 1)
 
 
-@scenario(cases=("A05",))
+@scenario(cases=("A05",), rules=("HD-2", "HD-4", "HD-8"))
 def destroy_waits_for_pending(pair: Pair, family: AddressFamily, check: Checks) -> None:
     """Destroy blocks until the completions have run; meanwhile the handle is closing.
 
@@ -111,7 +112,7 @@ def destroy_waits_for_pending(pair: Pair, family: AddressFamily, check: Checks) 
 
     handle = stack.create_handle(family, InjectionType.NETWORK)
     for number in range(3):
-        handle.network_send(stack.core.ownership.create_from(udp_packet(pair, family, b"%d" % number)), done)
+        handle.network_send(stack.core.ownership.create_from(made_packet(pair, family, b"%d" % number)), done)
     check("a completion runs", entered.acquire(timeout=10), True)
     destroyed = threading.Event()
 
@@ -123,7 +124,7 @@ def destroy_waits_for_pending(pair: Pair, family: AddressFamily, check: Checks) 
     thread.start()
     while not handle.closing:  # the thread has begun to destroy: nothing to wait for but its first step
         pass
-    late = stack.core.ownership.create_from(udp_packet(pair, family, b"late"))
+    late = stack.core.ownership.create_from(made_packet(pair, family, b"late"))
     with check.raises("injecting meanwhile", InjectHandleClosing):
         handle.network_send(late, done)
     stack.core.ownership.free_list(late)
@@ -134,18 +135,19 @@ def destroy_waits_for_pending(pair: Pair, family: AddressFamily, check: Checks) 
     check("all were sent, the late one was not", traffic.arrived(), [b"0", b"1", b"2"])
 
 
-@scenario(families=(AddressFamily.UNSPEC,))
+@scenario(families=(AddressFamily.UNSPEC,), rules=("HD-6",))
 def dead_handles(pair: Pair, check: Checks) -> None:
     """A destroyed handle is refused, and its use is reported."""
     stack = pair.host.stack
     handle = stack.create_handle(AddressFamily.INET, InjectionType.NETWORK)
     handle.destroy()
-    check.expect_violation("HD-6", "HD-6")
+    check.expect_violation("HD-6", "HD-6", "HD-6")
     with check.raises("destroying it again", InvalidHandle):
         handle.destroy()
-    item = stack.core.ownership.create_from(udp_packet(pair, AddressFamily.INET, b""))
+    item = stack.core.ownership.create_from(made_packet(pair, AddressFamily.INET, b""))
     with check.raises("injecting with it", InvalidHandle):
         handle.network_send(item, lambda *_: None)
+    check("querying with it", handle.state(item)[0], InjectionState.NOT_INJECTED)
     stack.core.ownership.free_list(item)
     with stack.create_handle(AddressFamily.INET, InjectionType.TRANSPORT) as other:
         check("a new handle has another number", other.number != handle.number, True)
@@ -157,7 +159,7 @@ def dead_handles(pair: Pair, check: Checks) -> None:
                 stack.core.ownership.free_list(again)
 
 
-@scenario(families=(AddressFamily.UNSPEC,))
+@scenario(families=(AddressFamily.UNSPEC,), rules=("ER-1", "HC-13"))
 def not_ready_then_ready(pair: Pair, check: Checks) -> None:
     """Handles cannot be created before the host's hooks and links are up; afterwards they can.
 
