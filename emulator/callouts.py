@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import wraps
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from emulator.wfptypes import CalloutFlag, NotifyType
 if TYPE_CHECKING:
     from emulator.core import Core
     from emulator.filters import Filter
+    from emulator.indication import Indication
 
 
 class CalloutRegistry:
@@ -30,6 +32,7 @@ class CalloutRegistry:
         self._by_id: dict[int, RegisteredCallout] = {}
         self._next = 0
         self._guard = threading.Lock()
+        self._watched: Callable[[ClassifyFn], ClassifyFn] | None = None
         self.contexts_of: Callable[[int], int] = lambda callout_id: 0
         """How many flow contexts a callout still has; set by the flow contexts."""
 
@@ -51,6 +54,10 @@ class CalloutRegistry:
         self._passive_only(call)
         if classify is None:
             raise FwpNullPointer(f"{call}: classifyFn is missing", rule="CO-1")
+        if self.core.watch is not None:
+            classify = self.core.watch.watched(classify)
+        if self._watched is not None:
+            classify = self._watched(classify)
         with self._guard:
             self._next += 1
             callout = RegisteredCallout(
@@ -72,6 +79,29 @@ class CalloutRegistry:
             notify=callout.notify,
             flow_delete=callout.flow_delete,
         )
+
+    def watch(self, clock: Callable[[], float], limit: float) -> None:
+        """Record a violation for every classify longer than `limit` seconds, of callouts registered from now on.
+
+        `clock` tells seconds; this module has none of its own.  Source: CO-22.
+        """
+
+        def watched(classify: ClassifyFn) -> ClassifyFn:
+            @wraps(classify)
+            def timed(seen: Indication) -> None:
+                begin = clock()
+                try:
+                    classify(seen)
+                finally:
+                    took = clock() - begin
+                    if took > limit:
+                        name = getattr(classify, "__qualname__", repr(classify))
+                        what = f"{name} took {took * 1000:.1f} ms, more than {limit * 1000:.1f}: leave work to a worker"
+                        self.core.violate("CO-22", "classifyFn", what)
+
+            return timed
+
+        self._watched = watched
 
     def unregister(self, callout_id: int) -> None:
         """End a callout: no new classifies, wait for running ones, then forget it.

@@ -8,26 +8,32 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from emulator.engine import FilterEngine
 from emulator.handle import InjectionHandle, create_handle
 from emulator.injection import FUNCTION_NAMES, TRANSPORT_SEND, Injection
 from emulator.ledger import Ledger
-from emulator.netbuffer import POINTER_MASK
+from emulator.locks import HeldLocks, SpinLock
+from emulator.netbuffer import FREED, POINTER_MASK, NetBufferList
 from emulator.ntstatus import NtStatus
-from emulator.octets import TCP, IpView, Malformed
+from emulator.octets import TCP, IpView, Malformed, describe
 from emulator.ownership import Ownership
 from emulator.stream_engine import StreamEngine
 from emulator.tags import Tags
-from emulator.violations import Violation, ViolationLog
+from emulator.violations import Level, Reaction, RuleBroken, Violation, ViolationLog, call_stack, told_stack
 from emulator.wfptypes import AddressFamily, InjectionType, WindowsVersion
+
+if TYPE_CHECKING:
+    from emulator.watching import Watch
 
 
 class Core:
     """The I/O-free middle of one emulated host.
 
     `profile` is the Windows version played; `header_flags` admits what only newer headers define (NS-4);
-    `stacks` records where every list was made.
+    `stacks` records where every list was made; `level` says how closely drivers are watched: FULL includes
+    stacks; `reaction` says what follows when one breaks a rule.
     """
 
     def __init__(
@@ -37,12 +43,18 @@ class Core:
         profile: WindowsVersion = WindowsVersion.WINDOWS_8,
         header_flags: bool = False,
         stacks: bool = False,
+        level: Level = Level.NORMAL,
+        reaction: Reaction = Reaction.FAIL,
     ) -> None:
         self.submit = submit
         self.profile = profile
         self.header_flags = header_flags and profile >= WindowsVersion.WINDOWS_8
-        self.violations = ViolationLog()
-        self.ownership = Ownership(self.violations, stacks=stacks)
+        self.violations = ViolationLog(level=level, reaction=reaction)
+        self.locks = HeldLocks(self)
+        """The spin locks that drivers' threads hold."""
+        self.watch: Watch | None = None
+        """Who watches lists, handles and classifies closely; None below FULL."""
+        self.ownership = self._owning(level, stacks)
         self.ledger = Ledger()
         self.tags = Tags(self)
         self.engine = FilterEngine(self)
@@ -71,6 +83,14 @@ class Core:
         self._numbers = 0
         self._guard = threading.Lock()
 
+    def _owning(self, level: Level, stacks: bool) -> Ownership:
+        if level < Level.FULL:
+            return Ownership(self.violations, stacks=stacks)
+        from emulator.watching import Watch
+
+        self.watch = Watch(self)
+        return self.watch.ownership
+
     # -- readiness --------------------------------------------------------------------------------------
 
     def ready(self) -> bool:
@@ -93,7 +113,8 @@ class Core:
         """Make a handle with the next number; numbers are never used again (HD-6)."""
         with self._guard:
             self._numbers += 1
-            handle = InjectionHandle(self, family, types, self._numbers)
+            make = InjectionHandle if self.watch is None else self.watch.handle
+            handle = make(self, family, types, self._numbers)
             self.handles.append(handle)
         return handle
 
@@ -102,6 +123,10 @@ class Core:
         with self._guard:
             self.handles.remove(handle)
 
+    def spin_lock(self, name: str = "lock") -> SpinLock:
+        """A lock for a driver, which tells of deadlocks (CF-6)."""
+        return SpinLock(self, name)
+
     # -- the caller's context, and its faults -----------------------------------------------------------
 
     def at_dispatch(self) -> bool:
@@ -109,14 +134,36 @@ class Core:
         return threading.get_ident() in self.dispatch_threads
 
     def violate(
-        self, rule: str, call: str, message: str, *, handle: object = None, packet: str = ""
+        self,
+        rule: str,
+        call: str,
+        message: str,
+        *,
+        handle: object = None,
+        packet: str = "",
+        item: NetBufferList | None = None,
     ) -> None:
-        """Record one broken obligation (GE-9)."""
-        self.violations.record(Violation(rule, call, message, repr(handle) if handle else "", packet))
+        """Record one broken obligation (GE-9), with the list it is about, whose making and octets are told.
+
+        Raises RuleBroken when that is the reaction.
+        """
+        made: tuple[str, ...] = told_stack(getattr(handle, "made_stack", None))
+        others: tuple[tuple[str, tuple[str, ...]], ...] = ()
+        if item is not None:
+            made = self.ownership.made_at(item)
+            packet = packet or ("" if item.state == FREED else describe(item.octets))
+            if self.watch is not None:
+                others = self.watch.events_of(item)
+        noticed = call_stack() if self.ownership.stacks else ()
+        self.violations.record(
+            Violation(rule, call, message, repr(handle) if handle else "", packet, made, noticed, others)
+        )
 
     def callback_raised(self, where: str, error: BaseException, *, handle: object = None) -> None:
         """Record that a driver's function raised: told as a violation, and kept with its traceback."""
         self.callback_errors.append((where, error))
+        if isinstance(error, RuleBroken):  # it is recorded, and was raised for being so
+            return
         self.violate("GE-9", where, f"it raised {type(error).__name__}: {error}", handle=handle)
 
     def lab_failed(self, where: str, error: BaseException) -> None:

@@ -116,7 +116,7 @@ def raw_stack() -> RawStack:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and len(found) < _DEEPEST:
         code = frame.f_code
-        if _is_drivers(code.co_filename):
+        if is_drivers(code.co_filename):
             found.append((code, frame.f_lasti))
         frame = frame.f_back
     return tuple(found)
@@ -132,7 +132,8 @@ def call_stack() -> tuple[str, ...]:
     return told_stack(raw_stack())
 
 
-def _is_drivers(file: str) -> bool:
+def is_drivers(file: str) -> bool:
+    """True for a file that holds a driver's code: not the emulator's, nor of whoever runs it."""
     if file.startswith(_OWN):
         return file.startswith(_DRIVERS)
     return not any(part in file for part in _FOREIGN)
