@@ -455,7 +455,8 @@ def test_the_senders_own_ip_header_goes_with_the_packet(pair: Pair, family: Addr
             return seen.permit()
         metadata = seen.metadata
         flags.append(bool(seen.flags & ConditionFlag.IS_RAW_ENDPOINT))
-        assert metadata.has(M.IP_HEADER_SIZE) and metadata.ip_header_size > 0
+        assert metadata.has(M.IP_HEADER_SIZE)
+        assert metadata.ip_header_size > 0
         header = metadata.header_include_header
         assert len(header) == metadata.header_include_header_length == metadata.ip_header_size
         clone = seen.clone()
