@@ -38,6 +38,9 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Every step and c
 Queue = Annotated[str, typer.Option("--queue", metavar="NAME", help="netlink or netfilterqueue.")]
 Timeout = Annotated[float, typer.Option("--timeout", metavar="SECONDS", help="For a scenario and family; 0: none.")]
 Family = Annotated[str, typer.Option("--family", metavar="FAMILY", help="Only ipv4, or only ipv6.")]
+Report = Annotated[
+    str, typer.Option("--report", metavar="FOLDER", help="Write trace, capture, JUnit and HTML report there.")
+]
 Cases = Annotated[bool, typer.Option("--cases", help="The acceptance cases, and who stands for them.")]
 
 
@@ -54,6 +57,7 @@ def run(
     queue: Queue = "",
     timeout: Timeout = 60.0,
     family: Family = "",
+    report: Report = "",
 ) -> None:
     """Run scenarios on real traffic, in namespaces of their own."""
     if list_only:
@@ -71,6 +75,7 @@ def run(
         queue=queue,
         timeout=timeout or None,
         family=family,
+        report=report,
     )
     _leave(run_wanted(targets or (), wanted, before=lambda: _require_root("run")))
 
@@ -88,7 +93,7 @@ def new(name: Name) -> None:
 def shell(scenario: Kept, host: InHost, command: Command = None) -> None:
     """Look into a host of a lab that is paused or kept."""
     _require_root("shell")
-    _function("emulator.shell", "run")(scenario, host, command or ())
+    _leave(_function("emulator.shell", "run")(scenario, host, command or ()))
 
 
 def run_tests(arguments: ForPytest = None) -> None:

@@ -11,14 +11,20 @@ from typing import Any
 
 import pytest
 
-from emulator import checkout, cleaning, cli, contract, doctor, selftest
+from emulator import checkout, cleaning, cli, contract, doctor, listing, selftest, shell, starter
 from emulator.errors import InjectHandleClosing
+from emulator.loading import BadTarget
 from netns.errors import LabError, MissingFeature, NotPermitted
 
 ROOT = Path(__file__).parents[2]
 SLOW = {"asyncio", "hypothesis", "netfilterqueue", "pydantic", "pyroute2", "pytest", "rich", "scapy"}
 
 Start = Callable[..., int]
+
+DEFAULTS = {
+    "json": False, "jobs": 1, "keep": False, "pause_on_failure": False, "live": False, "verbosity": 1, "queue": "",
+    "timeout": 60.0, "family": "",
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -40,14 +46,28 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 
         return call
 
-    runner = ModuleType("emulator.runner")
-    runner.run = stand_in("run")  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "emulator.runner", runner)
+    session = ModuleType("emulator.session")
+    session.run = run_after_asking(stand_in("run"))  # type: ignore[attr-defined]
+    session.Wanted = dict  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "emulator.session", session)
+    monkeypatch.setattr(listing, "run", stand_in("list"))
+    monkeypatch.setattr(starter, "run", stand_in("new"))
+    monkeypatch.setattr(shell, "run", stand_in("shell"))
     monkeypatch.setattr(selftest, "run", stand_in("test"))
     monkeypatch.setattr(contract, "main_report", stand_in("contract"))
     monkeypatch.setattr(doctor, "report", stand_in("doctor"))
     monkeypatch.setattr(cleaning, "report", stand_in("clean"))
     return made
+
+
+def run_after_asking(call: Start) -> Start:
+    """What `emulator.session.run` is for the command line: it asks whether it may, then runs."""
+
+    def run(targets: list[str], wanted: dict[str, Any], *, before: Callable[[], None]) -> int:
+        before()
+        return call(targets, **{key: value for key, value in wanted.items() if value != DEFAULTS[key]})
+
+    return run
 
 
 def status(*arguments: str) -> int:
@@ -67,16 +87,25 @@ def test_help_imports_nothing_that_is_slow() -> None:
     imported = set(ran.stderr.split())
     assert "typer" in imported
     assert imported & SLOW == set()
-    for command in ("run", "test", "doctor", "clean", "contract"):
+    for command in ("run", "list", "new", "shell", "test", "doctor", "clean", "contract"):
         assert f"\n  {command} " in ran.stdout
 
 
 @pytest.mark.parametrize(
     ("arguments", "call"),
     [
-        (["run"], ("run", ((),), {"json": False, "list_only": False})),
-        (["run", "a", "b", "--json"], ("run", (["a", "b"],), {"json": True, "list_only": False})),
-        (["run", "--list"], ("run", ((),), {"json": False, "list_only": True})),
+        (["run"], ("run", ((),), {})),
+        (["run", "a", "b.py::c", "--json"], ("run", (["a", "b.py::c"],), {"json": True})),
+        (["run", "-j", "4", "-q", "--live"], ("run", ((),), {"jobs": 4, "verbosity": 0, "live": True})),
+        (["run", "--keep", "-v"], ("run", ((),), {"keep": True, "verbosity": 2})),
+        (["run", "--pause-on-failure", "--timeout", "0"], ("run", ((),), {"pause_on_failure": True, "timeout": None})),
+        (["run", "--queue", "netlink", "--family", "ipv4"], ("run", ((),), {"queue": "netlink", "family": "ipv4"})),
+        (["run", "--list"], ("list", ((), sys.stdout), {"cases": False, "as_json": False})),
+        (["list", "a.py"], ("list", (["a.py"], sys.stdout), {"cases": False, "as_json": False})),
+        (["list", "--cases", "--json"], ("list", ((), sys.stdout), {"cases": True, "as_json": True})),
+        (["new", "mine"], ("new", ("mine", sys.stdout), {"folder": Path.cwd()})),
+        (["shell", "a", "host"], ("shell", ("a", "host", ()), {})),
+        (["shell", "a", "host", "ip", "-4", "route"], ("shell", ("a", "host", ["ip", "-4", "route"]), {})),
         (["test"], ("test", ((),), {})),
         (["test", "-k", "a or b", "-x", "tests/unit"], ("test", (["-k", "a or b", "-x", "tests/unit"],), {})),
         (["contract"], ("contract", (False, (), False), {})),
@@ -91,12 +120,15 @@ def test_a_command_starts_its_part_and_leaves_with_its_status(
 ) -> None:
     assert status(*arguments) == 5
     [(name, positional, options)] = calls
-    if name in ("doctor", "clean"):
-        positional = call[1]  # a stream, which pytest exchanges
+    # A stream is another one here: pytest exchanges it.
+    positional = tuple(sys.stdout if hasattr(each, "write") else each for each in positional)
+    call = (call[0], tuple(sys.stdout if hasattr(each, "write") else each for each in call[1]), call[2])
     assert (name, positional, options) == call
 
 
-@pytest.mark.parametrize("arguments", [["ruN"], ["--no"], ["run", "--no"], ["clean", "name"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [["ruN"], ["--no"], ["run", "--no"], ["clean", "name"], ["new"], ["run", "-j", "x"]], ids=" ".join
+)
 def test_wrong_usage_is_a_hint_and_status_2(
     arguments: list[str], calls: list[tuple[Any, ...]], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -105,7 +137,7 @@ def test_wrong_usage_is_a_hint_and_status_2(
     assert calls == []
 
 
-@pytest.mark.parametrize("command", ["run", "doctor", "clean"])
+@pytest.mark.parametrize("command", ["run", "doctor", "clean", "shell"])
 def test_what_needs_root_says_so_in_one_line(
     command: str,
     calls: list[tuple[Any, ...]],
@@ -113,12 +145,12 @@ def test_what_needs_root_says_so_in_one_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
-    assert status(command) == 77
+    assert status(command, *(["scenario", "host"] if command == "shell" else [])) == 77
     assert capsys.readouterr().err == f"wfplab: `{command}` needs root: sudo ./wfplab {command}\n"
     assert calls == []
 
 
-@pytest.mark.parametrize("arguments", [["run", "--list"], ["test"], ["contract"]], ids=" ".join)
+@pytest.mark.parametrize("arguments", [["run", "--list"], ["list"], ["new", "a"], ["test"], ["contract"]], ids=" ".join)
 def test_what_needs_no_root_runs_without(
     arguments: list[str], calls: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +164,7 @@ def test_what_needs_no_root_runs_without(
     [
         (LabError("the kernel said no"), 1),
         (InjectHandleClosing("the handle is closing", rule="IH-1"), 1),
+        (BadTarget("there is no such file"), 2),
         (MissingFeature("TPROXY"), 77),
         (NotPermitted("making a namespace"), 77),
     ],

@@ -18,10 +18,11 @@ LINES_OF_FUNCTION = 50
 OUTER = frozenset({
     "__init__", "__main__", "bench", "capturing", "cases", "checkout", "cleaning", "cli", "contract",
     "contract_plugin", "contract_print", "contract_results", "doctor", "evidence", "htmlreport", "interrupts",
-    "junit", "listener", "listing", "live", "loading", "loop", "paths", "pytest_plugin", "recordfile", "report",
-    "rootless", "runner", "scenario", "scenarios", "selftest", "session", "shell", "snapshot", "stack",
-    "topology", "torture", "trace", "tracebuild", "tracecommand", "traffic", "vm", "vmcommands", "vmfirst",
-    "vmguest", "vmimage", "vmjob", "vmkernels", "vmmachine", "vmrequire", "vmscratch", "worker", "workers",
+    "junit", "listener", "listing", "live", "loading", "loop", "paths", "pytest_plugin", "recordfile",
+    "reference", "report", "rootless", "runner", "scenario", "scenarios", "selftest", "session", "shell",
+    "snapshot", "stack", "starter", "topology", "torture", "trace", "tracebuild", "tracecommand", "traffic",
+    "vm", "vmcommands", "vmfirst", "vmguest", "vmimage", "vmjob", "vmkernels", "vmmachine", "vmrequire",
+    "vmscratch", "worker", "workers",
 })  # fmt: skip
 NOT_IN_CORE = frozenset({
     "asyncio", "fcntl", "multiprocessing", "netfilterqueue", "netns", "pyroute2", "rich", "scapy", "select",
