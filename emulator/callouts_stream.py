@@ -29,7 +29,7 @@ NO_MORE_DATA = int(ClassifyOutFlag.NO_MORE_DATA)
 class Runner(Protocol):
     """Whatever runs work outside of classify, in the order it was given."""
 
-    def post(self, work: Callable[[], None]) -> None:
+    def post(self, work: Callable[[], object]) -> None:
         """Run `work` later."""
         ...
 
@@ -38,11 +38,11 @@ class Worker:
     """A thread that runs what callouts put off; whoever makes it closes it."""
 
     def __init__(self, name: str = "worker") -> None:
-        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._jobs: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
         self._thread = Thread(target=self._run, name=f"callout-{name}", daemon=True)
         self._thread.start()
 
-    def post(self, work: Callable[[], None]) -> None:
+    def post(self, work: Callable[[], object]) -> None:
         """Run `work` after what was given before."""
         self._jobs.put(work)
 
@@ -66,9 +66,9 @@ class Turns:
     """Work put off until somebody says so: for tests."""
 
     def __init__(self) -> None:
-        self.jobs: deque[Callable[[], None]] = deque()
+        self.jobs: deque[Callable[[], object]] = deque()
 
-    def post(self, work: Callable[[], None]) -> None:
+    def post(self, work: Callable[[], object]) -> None:
         """Keep `work` for `run`."""
         self.jobs.append(work)
 

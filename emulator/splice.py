@@ -167,6 +167,10 @@ class Splice:
             found.append(chunk)
         return found
 
+    def reading(self, side: Side) -> bool:
+        """Whether a side is to be read: what the last `Read` for it said, also when others are done first."""
+        return self._reading[side]
+
     def idle(self, side: Side) -> bool:
         """True when nothing waits on its way to a side."""
         return self._toward(side).empty and not self.flow.busy

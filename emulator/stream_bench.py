@@ -175,8 +175,8 @@ class StreamBench:
     def _do(self, commands: list[Command]) -> None:
         for command in commands:
             match command:
-                case Read(side, on):
-                    self.reading[side] = on
+                case Read(side):
+                    self.reading[side] = self.splice.reading(side)
                 case Flush(side):
                     self._flush(side)
                 case Reset():

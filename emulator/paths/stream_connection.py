@@ -164,8 +164,9 @@ class Connection:
         waiting = deque(commands)
         while waiting:
             match waiting.popleft():
-                case Read(side, on):
-                    self._legs[side].wanted = on
+                case Read(side):
+                    # A command done before this one may have brought a newer one.
+                    self._legs[side].wanted = self.splice.reading(side)
                     self._legs[side].watch()
                 case Flush(side):
                     self._flush(side)
