@@ -291,6 +291,37 @@ def test_unregistering_under_load_ends_all_classifies_first(host: FakeHost) -> N
     assert late == []
 
 
+@pytest.mark.rule("CO-22")
+@pytest.mark.parametrize(("took", "rules"), [(0.010, []), (0.011, ["CO-22"])])
+@pytest.mark.parametrize("raises", [False, True])
+def test_a_classify_that_takes_too_long_is_told(
+    host: FakeHost, took: float, rules: list[str], raises: bool
+) -> None:
+    now = 0.0
+    calls: list[Indication] = []
+
+    def slow(seen: Indication) -> None:
+        nonlocal now
+        now += took
+        calls.append(seen)
+        if raises:
+            raise KeyError("mine")
+
+    before = host.callout(slow)
+    host.engine.callouts.watch(lambda: now, limit=0.010)
+    callout = host.callout(slow)
+    host.filter(HERE, before, INSPECTION)
+    host.show(host.indication(HERE))
+    host.filter(HERE, callout, INSPECTION)
+    told = list(host.rules)
+    host.show(host.indication(HERE))
+    assert len(calls) == 3
+    assert [rule for rule in host.rules[len(told) :] if rule != "GE-9"] == rules
+    assert "slow" in repr(callout)
+    if rules:
+        assert "slow took 11.0 ms" in str(host.core.violations.entries[-2 if raises else -1])
+
+
 # -- notifying ------------------------------------------------------------------------------------------------
 
 

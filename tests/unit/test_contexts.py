@@ -7,9 +7,7 @@ from typing import Any
 
 import pytest
 
-from emulator.callout import RegisteredCallout
 from emulator.errors import (
-    DeviceBusy,
     FwpInvalidParameter,
     FwpNotFound,
     InvalidParameter,
@@ -17,51 +15,11 @@ from emulator.errors import (
     Unsuccessful,
     WfpError,
 )
-from emulator.flows import Flow, FlowKey
+from emulator.flows import Flow
 from emulator.indication import Indication
-from emulator.layers import Layer
 from emulator.ntstatus import NtStatus, nt_success
-from emulator.wfptypes import CalloutFlag
-from tests.unit.fakehost import PATIENCE, FakeHost, join, on_thread
-
-HERE, THERE = Layer.OUTBOUND_TRANSPORT_V4, Layer.STREAM_V4
-KEY = FlowKey(17, b"\x0a\0\0\1", 5000, b"\x0a\0\0\2", 53)
-
-
-class Bench:
-    """A host with a flow, a callout that has contexts, and what its functions were told."""
-
-    def __init__(self, **options: Any) -> None:
-        self.host = FakeHost()
-        self.contexts = self.host.engine.flows
-        self.flow = self.contexts.table.begin(KEY, outbound=True, now=0)
-        self.seen: list[Any] = []
-        self.deleted: list[tuple[int, int, Any]] = []
-        self.during: Any = lambda: None
-        self.callout = self.host.callout(self.classify, flow_delete=self.delete, **options)
-        self.host.filter(HERE, self.callout)
-
-    def classify(self, seen: Indication) -> None:
-        self.seen.append(seen.flow_context)
-        self.during()
-
-    def delete(self, layer: int, callout_id: int, context: Any) -> None:
-        self.deleted.append((layer, callout_id, context))
-
-    def associate(self, context: Any, layer: int = HERE, callout: RegisteredCallout | None = None) -> None:
-        self.contexts.associate(self.flow.number, layer, (callout or self.callout).callout_id, context)
-
-    def remove(self, layer: int = HERE) -> NtStatus:
-        return self.contexts.remove(self.flow.number, layer, self.callout.callout_id)
-
-    def show(self, flow: Flow | None = None) -> None:
-        seen = self.host.indication(HERE)
-        seen.flow = flow or self.flow
-        self.host.show(seen)
-
-    def gone(self, *contexts: Any) -> bool:
-        """True when exactly these contexts have been given back, in this order."""
-        return self.deleted == [(HERE, self.callout.callout_id, context) for context in contexts]
+from tests.unit.fakehost import PATIENCE, join
+from tests.unit.flowbench import HERE, KEY, THERE, Bench
 
 
 @pytest.fixture
@@ -276,115 +234,4 @@ def test_a_delete_function_that_raises_is_told(bench: Bench) -> None:
     bench.associate("mine")
     assert bench.remove() == NtStatus.SUCCESS
     assert bench.host.rules == ["GE-9"]
-    assert bench.contexts.count(bench.callout.callout_id) == 0
-
-
-# -- callouts that are for flows only, and callouts that go ----------------------------------------------------
-
-
-@pytest.mark.rule("FL-9", "CO-11")
-def test_a_callout_for_flows_sees_only_flows_with_its_context() -> None:
-    bench = Bench(flags=CalloutFlag.CONDITIONAL_ON_FLOW)
-    bench.show()
-    bench.host.show(bench.host.indication(HERE))
-    assert bench.seen == []
-    bench.associate("mine")
-    bench.show()
-    assert bench.seen == ["mine"]
-    bench.remove()
-    bench.show()
-    assert bench.seen == ["mine"]
-    assert bench.host.rules == []
-
-
-@pytest.mark.rule("CO-4", "CO-5", "OR-5")
-def test_a_callout_with_contexts_cannot_go_and_still_gets_them_back(bench: Bench) -> None:
-    bench.associate("mine")
-    with pytest.raises(DeviceBusy) as refusal:
-        bench.host.engine.callouts.unregister(bench.callout.callout_id)
-    assert refusal.value.status == 0x80000011
-    bench.show()
-    assert bench.seen == []
-    assert bench.remove() == NtStatus.SUCCESS
-    assert bench.gone("mine")
-    bench.host.engine.callouts.unregister(bench.callout.callout_id)
-    assert bench.host.engine.callouts.by_id(bench.callout.callout_id) is None
-
-
-@pytest.mark.rule("CO-4", "CO-6")
-def test_a_context_that_is_being_given_back_counts_until_its_function_returns(bench: Bench) -> None:
-    bench.associate("mine")
-    inside, leave = threading.Event(), threading.Event()
-
-    def slow(layer: int, callout_id: int, context: Any) -> None:
-        inside.set()
-        assert leave.wait(PATIENCE)
-
-    bench.callout.flow_delete = slow
-    removing, outcome = on_thread(bench.remove)
-    assert inside.wait(PATIENCE)
-    with pytest.raises(DeviceBusy):
-        bench.host.engine.callouts.unregister(bench.callout.callout_id)
-    leave.set()
-    join(removing)
-    assert outcome == [NtStatus.SUCCESS]
-    bench.host.engine.callouts.unregister(bench.callout.callout_id)
-
-
-@pytest.mark.rule("FL-10")
-def test_a_removal_that_meets_a_classify_half_way_never_shows_a_deleted_context(bench: Bench) -> None:
-    """The removal comes when the classify has begun but not yet looked for its context."""
-    statuses: list[NtStatus] = []
-    bench.associate("mine")
-    enter = bench.contexts.enter
-
-    def entering(flow: Flow, callout_id: int) -> None:
-        enter(flow, callout_id)
-        statuses.append(bench.remove())
-
-    bench.contexts.enter = entering  # type: ignore[method-assign]
-    bench.show()
-    assert statuses == [NtStatus.PENDING]
-    assert bench.seen == [0]
-    assert bench.gone("mine")
-
-
-@pytest.mark.rule("FL-10")
-def test_classifying_associating_and_removing_at_once_gives_every_context_back_once(bench: Bench) -> None:
-    start = threading.Barrier(4, timeout=PATIENCE)
-    rounds = 150
-    alive: set[Any] = set()
-    wrong: list[Any] = []
-
-    def delete(layer: int, callout_id: int, context: Any) -> None:
-        alive.discard(context)
-        bench.delete(layer, callout_id, context)
-
-    def classify(seen: Indication) -> None:
-        context = seen.flow_context
-        if context and context not in alive:
-            wrong.append(context)
-
-    bench.callout.flow_delete = delete
-    bench.callout.classify = classify
-
-    def shower() -> None:
-        start.wait()
-        for _ in range(rounds * 3):
-            bench.show()
-
-    def changer() -> None:
-        start.wait()
-        for number in range(1, rounds + 1):
-            alive.add(number)
-            bench.associate(number)
-            bench.remove()
-
-    threads = [on_thread(shower), on_thread(shower), on_thread(changer)]
-    start.wait()
-    for thread, _ in threads:
-        join(thread)
-    assert [outcome for _, outcome in threads] == [[None]] * 3
-    assert wrong == []
-    assert sorted(context for _, _, context in bench.deleted) == list(range(1, rounds + 1))
     assert bench.contexts.count(bench.callout.callout_id) == 0

@@ -211,6 +211,28 @@ def test_many_filters_are_not_all_asked(host: FakeHost) -> None:
     assert host.show(host.indication(where, udp(4, local=99)))
 
 
+@pytest.mark.rule("FI-6")
+@pytest.mark.parametrize(
+    ("conditions", "flags", "found"),
+    [
+        ((80, 443), FilterFlag(0), {80, 443}),
+        ((80,), FilterFlag(0), {80}),
+        ((80,), FilterFlag.OR_CONDITIONS, {22, 80, 443}),
+    ],
+)
+def test_among_many_a_filter_is_found_by_any_of_its_values(
+    host: FakeHost, conditions: tuple[int, ...], flags: FilterFlag, found: set[int]
+) -> None:
+    where = Layer.INBOUND_TRANSPORT_V4
+    for number in range(1000, 1020):
+        host.filter(where, action=BLOCK, conditions=(Condition("IP_LOCAL_PORT", MatchType.EQUAL, number),))
+    ports = tuple(Condition("IP_LOCAL_PORT", MatchType.EQUAL, number) for number in conditions)
+    udp_only = Condition("IP_PROTOCOL", MatchType.EQUAL, 17)
+    host.filter(where, action=BLOCK, conditions=(*ports, udp_only), flags=flags)
+    stopped = {port for port in (22, 80, 443) if not host.show(host.indication(where, udp(4, local=port)))}
+    assert stopped == found
+
+
 # -- callouts that go wrong -----------------------------------------------------------------------------------
 
 
