@@ -6,7 +6,6 @@ core; the paths between are in `emulator.paths`.
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections import deque
@@ -28,6 +27,7 @@ from emulator.paths.endpoints import Endpoints
 from emulator.paths.groups import FragmentGroups
 from emulator.paths.hooks import Hooks
 from emulator.paths.injector import Injector
+from emulator.paths.linkwatch import LinkWatch
 from emulator.paths.network import NetworkInjector
 from emulator.paths.packets import LOOP_LIMIT, PacketPath
 from emulator.paths.plans import REENTRY
@@ -36,6 +36,7 @@ from emulator.paths.rawsockets import RawSockets
 from emulator.paths.resets import Resets
 from emulator.paths.routing import Routing, interfaces_of
 from emulator.paths.stream import StreamPath
+from emulator.violations import Level, Reaction
 from emulator.wfptypes import Action, FilterFlag, WindowsVersion
 from netns.errors import Closed
 
@@ -51,10 +52,10 @@ QUEUE_NUMBER = 1
 ROTATE_SECONDS = 5.0
 VANISH_SECONDS = 5.0
 """How long a sent packet may take to come by the hook that has to see it, before it counts as vanished."""
+HOLD_SECONDS = 60
+"""After how long a clone or a reference that a driver keeps is told of (NB-10)."""
 WIND_UP_SECONDS = 5.0
 """How long closing waits for the I/O thread to settle what it holds; a classify may keep it."""
-_RTM_GROUPS = 0x1 | 0x10 | 0x100
-"""Link, IPv4 address and IPv6 address changes."""
 
 
 class Stack:
@@ -70,21 +71,22 @@ class Stack:
         *,
         profile: WindowsVersion = WindowsVersion.WINDOWS_8,
         header_flags: bool = False,
-        stacks: bool = False,
+        level: Level = Level.NORMAL,
+        reaction: Reaction = Reaction.FAIL,
         backend: QueueBackend = QueueBackend.NETLINK,
         limits: QueueLimits | None = None,
         verdict_reinjection: bool = True,
         loop_limit: int = LOOP_LIMIT,
         group_forward_fragments: bool = False,
     ) -> None:
-        """Nothing is done to the namespace before `start`; `stacks` records where every list was made.
+        """Nothing is done to the namespace before `start`; `level` and `reaction` are the core's.
 
         Without `verdict_reinjection` every injection is performed by a socket, also where the verdict of the
         held packet would do.  `loop_limit` injections of one packet count as a loop (GE-13).
         `group_forward_fragments` shows forwarded fragments as groups too (FW-6).
         """
         self.namespace = namespace
-        self.core = Core(self._submit, profile=profile, header_flags=header_flags, stacks=stacks)
+        self.core = Core(self._submit, profile=profile, header_flags=header_flags, level=level, reaction=reaction)
         self.core.readiness = self._not_ready_because
         self.core.engine.on_change = self._filters_changed
         self.books = Books()
@@ -93,8 +95,6 @@ class Stack:
         self.course = Course(self.core, self.endpoints, self.routing)
         self.packets = PacketPath(self.core, self.books, self.course, self._packet_done)
         self.packets.guard.limit = loop_limit
-        self.packets.after_packet = self._perform_outbox
-        self.packets.before_burst = self._burst_begins
         if group_forward_fragments:
             self.packets.groups = FragmentGroups(self.packets)
         self.hooks = Hooks(namespace, self.packets, QUEUE_NUMBER)
@@ -102,14 +102,9 @@ class Stack:
         self.raw = RawSockets(namespace)
         self.injector = Injector(self.packets, self.sockets, self.raw, self._packet_done)
         self.injector.verdicts = verdict_reinjection
-        self.injector.waiting = self._wait_for
-        self.injector.sender.need_exact = self.hooks.need_exact
         self.resets = Resets(self.endpoints, self.sockets)
-        self.course.reset = self.resets.of_packet
-        self.core.engine.flows.on_abort = self._abort
-        self.endpoints.own_inodes = lambda: {*self.sockets.inodes(), *self.raw.inodes()}
         self.loop = IoLoop(namespace.name, after=self._after_round)
-        self.packets.on_thread = self.loop.post
+        self._join()
         self.stream = StreamPath(self.core, namespace, self.loop)
         self._backend = backend
         self._limits = limits
@@ -121,6 +116,17 @@ class Stack:
         self._owned = ExitStack()
         self.trace: HostTrace | None = None
         """What is told of everything that happens here; it hangs itself on."""
+
+    def _join(self) -> None:
+        """Have the parts call each other."""
+        self.packets.after_packet = self._perform_outbox
+        self.packets.before_burst = self._burst_begins
+        self.packets.on_thread = self.loop.post
+        self.injector.waiting = self._wait_for
+        self.injector.sender.need_exact = self.hooks.need_exact
+        self.course.reset = self.resets.of_packet
+        self.core.engine.flows.on_abort = self._abort
+        self.endpoints.own_inodes = lambda: {*self.sockets.inodes(), *self.raw.inodes()}
 
     # -- life -------------------------------------------------------------------------------------------
 
@@ -253,20 +259,10 @@ class Stack:
         return None
 
     def _watch_interfaces(self) -> None:
-        def open_socket() -> socket.socket:
-            made = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
-            made.bind((0, _RTM_GROUPS))
-            return made
-
-        watcher = self.namespace.open_in(open_socket)
-        self._owned.callback(watcher.close)
+        watcher = self._owned.enter_context(LinkWatch(self.namespace))
 
         def changed() -> None:
-            try:
-                while watcher.recv(65536):
-                    pass
-            except OSError:  # nothing more, or more than fitted: either way the table is read anew
-                pass
+            watcher.drain()
             self._read_interfaces()
 
         self.loop.add(watcher.fileno(), changed)
@@ -363,6 +359,7 @@ class Stack:
     def _every_second(self) -> None:
         self._find_vanished()
         self.routing.forget()
+        self.core.ownership.grow_older(HOLD_SECONDS)
         self.course.tracker.now = now = time.monotonic()
         self.course.tracker.expire()
         self.resets.end_gone(self.course.tracker)

@@ -23,6 +23,7 @@ from emulator.driver import Driver
 from emulator.interrupts import shielded
 from emulator.paths.queue import QueueBackend, QueueLimits
 from emulator.stack import Stack
+from emulator.violations import Level, Reaction
 from emulator.wfptypes import AddressFamily, WindowsVersion
 from netns.lab import Lab
 from netns.namespace import Namespace
@@ -43,7 +44,10 @@ class HostOptions:
     limits: QueueLimits | None = None
     profile: WindowsVersion = WindowsVersion.WINDOWS_8
     header_flags: bool = False
-    stacks: bool = True
+    level: Level = Level.FULL
+    """How closely drivers are watched."""
+    reaction: Reaction = Reaction.FAIL
+    """What follows when a driver breaks a rule."""
 
 
 @dataclass
@@ -201,7 +205,8 @@ class Bed:
             namespace,
             profile=options.profile,
             header_flags=options.header_flags,
-            stacks=options.stacks,
+            level=options.level,
+            reaction=options.reaction,
             backend=options.backend,
             limits=options.limits,
         )

@@ -142,6 +142,7 @@ def inbound_without_retreat(pair: Pair, family: AddressFamily, check: Checks) ->
         driver.add(callout, "INBOUND_IPPACKET", family)
         check("nothing arrives", traffic.exchange([b"one", b"two"]), [])
         check("completions", driver.done.counted(), {"INVALID_PARAMETER": 2})
+        check.expect_violation("NR-2", "NR-2")
         callout.retreat = True
         check("with the retreat it does", traffic.exchange([b"three"]), [b"three"])
 

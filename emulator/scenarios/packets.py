@@ -42,6 +42,7 @@ def malformed_packets(pair: Pair, family: AddressFamily, check: Checks) -> None:
             handle.network_send(driver.create(octets), done)
             pair.host.stack.settle()
             check(name, done.counted(), {"INVALID_PARAMETER": 1})
+        check.expect_violation(*["NS-2"] * 5, "NS-3")
         check("nothing arrived", traffic.arrived(), [])
         handle.network_send(driver.create(good), driver.done)
         check("a good one does", traffic.arrived(), [b"good"])
@@ -84,6 +85,7 @@ def wrong_header_checksum_stays_wrong(pair: Pair, family: AddressFamily, check: 
         handle = driver.create_handle(family, NETWORK)
         handle.network_send(driver.create(wrong), driver.done)
         check("no application got it", traffic.arrived(), [])
+        check.expect_violation("GE-16")
         expected = [Like(octets=bytes(wrong), checksums=False)]
         check.packets("it crossed the wire octet for octet", wire.packets(port=5000), expected)
         check("completions", driver.done.counted(), {"SUCCESS": 1})
@@ -112,6 +114,7 @@ def stale_transport_checksum(pair: Pair, family: AddressFamily, check: Checks) -
 
         driver.add(change_one_octet, "OUTBOUND_IPPACKET", family)
         check("stale: nothing arrives", traffic.exchange([b"lower"]), [])
+        check.expect_violation("GE-16")
         check.packets("but it was on the wire", wire.packets(port=5000), [Like(payload=b"loweR", checksums=False)])
         fix = True
         check("fixed: it arrives changed", traffic.exchange([b"lower"]), [b"loweR"])
