@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
+import struct
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from emulator.paths.queue import QueueCounts
@@ -12,6 +15,10 @@ from netns.errors import MissingFeature, refused
 TABLE = "/proc/thread-self/net/netfilter/nfnetlink_queue"
 FIELDS = 9
 READ_OCTETS = 1 << 16
+
+NETLINK_NETFILTER = 12
+WAKING = struct.pack("=IHHIIBBH", 20, 0x0302, 0x0005, 0, 0, 0, 0, 0)
+"""An empty configuration message with an answer asked for. Source: linux/netfilter/nfnetlink_queue.h."""
 
 
 class KernelQueue(NamedTuple):
@@ -49,6 +56,8 @@ class QueueTable:
     def __init__(self) -> None:
         """Open it, on a thread inside the namespace. Raises MissingFeature, NotPermitted, KernelRefused."""
         try:
+            if not os.path.exists(TABLE):
+                _wake()
             self._fd = os.open(TABLE, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError as error:
             raise MissingFeature("nfnetlink_queue", needed_by=("transport", "forward"), detail=TABLE) from error
@@ -68,6 +77,13 @@ class QueueTable:
     def close(self) -> None:
         """Close it, once."""
         os.close(self._fd)
+
+
+def _wake() -> None:
+    """Have the kernel load the module, if it is one: it does so for the first message to it."""
+    with suppress(OSError), socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER) as asking:
+        asking.send(WAKING)
+        asking.recv(READ_OCTETS)  # an error, by which time the module is there
 
 
 def books(
