@@ -74,7 +74,7 @@ class Work:
         """Run pytest where a skip is a failure, and time-outs are longer by the factor."""
         seconds = PYTEST_SECONDS * self.factor
         options = [
-            "-p", "emulator.vmrequire", "-o", f"timeout={seconds:g}",
+            "-p", "emulator.vmrequire", "--wfplab-require", "-o", f"timeout={seconds:g}",
             "-o", f"faulthandler_timeout={seconds * 0.9:g}", "-o", "cache_dir=/tmp/pytest",
             f"--junitxml={self.results / 'junit.xml'}", "-ra",
         ]  # fmt: skip

@@ -20,6 +20,9 @@ OUTCOME = "outcome.json"
 PLACE = "/project"
 """Where the guest has the project."""
 
+PACKAGES = ("emulator", "netns")
+PROJECT_OCTETS = 512 << 20
+
 NOT_SENT = frozenset({
     ".git", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".vagrant", ".venv", "__pycache__", "build",
     "dist", "vm-out",
@@ -50,17 +53,43 @@ class Outcome:
 def write_job(job: Job, project: Path, folder: Path, disk: Path) -> None:
     """Make `disk`, which the guest mounts read only, from the tree `project`; `folder` is an empty one to use.
 
-    Raises LabError when there is no installation to take the metadata from, ProgramFailed, MissingFeature.
+    Arguments of the job that are files on this machine become those of the guest; one that lies outside of the
+    project goes along. Raises LabError for a folder outside of it, for a project that is too large, and when
+    there is no installation to take the metadata from; ProgramFailed, MissingFeature.
     """
-    for path in project_files(project):
-        target = folder / "project" / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(project / path, target, follow_symlinks=False)
+    _copy_project(project, folder / "project")
+    (folder / "files").mkdir()
+    arguments = [_argument(word, project, folder / "files") for word in job.arguments]
     (folder / "guest").mkdir()
     (folder / "guest/init.sh").write_bytes(files("emulator").joinpath("guest/init.sh").read_bytes())
-    (folder / "job.json").write_text(json.dumps(asdict(job)) + "\n")
-    _write_installation(folder / "site")
+    (folder / "job.json").write_text(json.dumps(asdict(job) | {"arguments": arguments}) + "\n")
+    _write_installation(folder / "site", is_project=(project / "emulator/vmjob.py").exists())
     make_disk(folder, disk, spare_octets=8 << 20)
+
+
+def _copy_project(project: Path, target: Path) -> None:
+    target.mkdir()
+    octets = 0
+    for path in project_files(project):
+        octets += (project / path).lstat().st_size
+        if octets > PROJECT_OCTETS:
+            raise LabError(f"{project} has more than {PROJECT_OCTETS >> 20} MiB: start in the folder of a project")
+        (target / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(project / path, target / path, follow_symlinks=False)
+
+
+def _argument(word: str, project: Path, others: Path) -> str:
+    """The argument as the guest is to have it; what it names of this machine may end in `::NAME`."""
+    name, *rest = word.partition("::")
+    path = Path(name).resolve()
+    if word.startswith("-") or not path.exists() or not os.path.lexists(name):
+        return word
+    if path.is_relative_to(project.resolve()):
+        return "".join([f"{PLACE}/{path.relative_to(project.resolve()).as_posix()}", *rest])
+    if not path.is_file():
+        raise LabError(f"{name} is a folder outside of {project}, and is not sent into the guest")
+    shutil.copyfile(path, others / path.name)
+    return "".join([f"/job/files/{path.name}", *rest])
 
 
 def project_files(project: Path) -> Iterator[Path]:
@@ -74,14 +103,20 @@ def project_files(project: Path) -> Iterator[Path]:
                 yield path.relative_to(project)
 
 
-def _write_installation(site: Path) -> None:
-    """What `pip install --editable` would put into the guest's environment: a path, and the metadata."""
+def _write_installation(site: Path, *, is_project: bool) -> None:
+    """What pip would put into the guest's environment: of the project itself a path (as `--editable` does), of
+    an installed copy the packages; and the metadata."""
     site.mkdir()
     try:
         installed = distribution("wfplab")
     except PackageNotFoundError as error:
         raise LabError("wfplab is not installed here: start it by ./wfplab, or install it by pip") from error
-    (site / "wfplab.pth").write_text(f"{PLACE}\n")
+    if is_project:
+        (site / "wfplab.pth").write_text(f"{PLACE}\n")
+    else:
+        for package in PACKAGES:
+            source = Path(__file__).parent.parent / package
+            shutil.copytree(source, site / package, ignore=shutil.ignore_patterns("__pycache__"))
     metadata = site / f"wfplab-{installed.version}.dist-info"
     metadata.mkdir()
     for name in ("METADATA", "entry_points.txt"):

@@ -33,7 +33,8 @@ if [ -e pyproject.toml ]; then
 fi
 
 echo "wfplab vm: Linux $(uname -r) is up after $(cut -d' ' -f1 /proc/uptime) s"
-/opt/wfplab/bin/python -P -m emulator.vmguest /job/job.json /run/results </dev/null
+# Through a pipe: programs that see a terminal draw.
+/opt/wfplab/bin/python -P -m emulator.vmguest /job/job.json /run/results </dev/null 2>&1 | cat
 # The root disk's image is shared by all runs and never written; only this disk goes back.
 tar -cf /dev/vdc -C /run/results .
 sync
