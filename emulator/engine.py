@@ -32,7 +32,6 @@ from emulator.wfptypes import Action, FilterFlag, NotifyType
 
 if TYPE_CHECKING:
     from emulator.core import Core
-    from emulator.flows import Flow
     from emulator.indication import Indication
 
 _BLOCK, _PERMIT, _NONE = int(Action.BLOCK), int(Action.PERMIT), int(Action.NONE)
@@ -242,7 +241,10 @@ class FilterEngine:
         # Counting comes before looking, too: an unregister that begins in between waits (CO-6).
         callout.running += 1
         if callout.unregistering:
-            self._returned(callout, flow)
+            if flow is not None:
+                self.flows.leave(flow, callout.callout_id)
+            callout.running -= 1
+            _tell_idle(callout)
             return _unregistered(item, seen, decision)
         rights, flags = seen.rights, seen.out_flags
         entry = _NONE if decision == _PERMIT and rights else decision
@@ -254,19 +256,14 @@ class FilterEngine:
             self.core.callback_raised(f"classifyFn of {callout!r}", error)
             seen.action, seen.rights, seen.out_flags = _BLOCK if rights else entry, rights, flags
         finally:
-            self._returned(callout, flow)
+            if flow is not None:
+                self.flows.leave(flow, callout.callout_id)
+            callout.running -= 1
+            if callout.unregistering:
+                _tell_idle(callout)
         if seen.out_flags != flags:
             self._check_flags(item, seen, flags)
         return self._result(item, seen, decision, entry, rights, flags)
-
-    def _returned(self, callout: RegisteredCallout, flow: Flow | None) -> None:
-        """A classify is over: contexts and unregisters that waited for it go on."""
-        if flow is not None:
-            self.flows.leave(flow, callout.callout_id)
-        callout.running -= 1
-        if callout.unregistering:
-            with callout.idle:
-                callout.idle.notify_all()
 
     def _result(
         self, item: Filter, seen: Indication, decision: int, entry: int, rights: int, flags: int
@@ -306,6 +303,12 @@ class FilterEngine:
                 self.core.violate("CO-17", f"classifyFn of {item.callout!r}", f"ABSORB counts {why}")
                 absorb = 0
         seen.out_flags = flags & ~_ABSORB | absorb
+
+
+def _tell_idle(callout: RegisteredCallout) -> None:
+    """A classify is over: an unregister that waited for it goes on."""
+    with callout.idle:
+        callout.idle.notify_all()
 
 
 def _name(action: int) -> str:

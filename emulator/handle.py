@@ -6,6 +6,7 @@ A handle does no I/O.  What it accepts goes to its host, which performs it and c
 from __future__ import annotations
 
 import threading
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from emulator.calls import InjectionCalls
@@ -96,7 +97,7 @@ class InjectionHandle(InjectionCalls, StreamCalls):
         item.state = DRIVER
         if core.on_complete is not None:
             core.on_complete(injection, status)
-        thread = threading.get_ident()
+        thread = get_ident()
         elsewhere = thread not in core.dispatch_threads
         if elsewhere:
             core.dispatch_threads.add(thread)
