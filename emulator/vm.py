@@ -19,8 +19,8 @@ from emulator.vmscratch import scratch_folder
 
 FAILED = 1
 MINUTES = 60.0
-MARK = b"wfplab vm: "
-"""What the guest's own lines begin with; they are not part of a command's output."""
+MARK = b"\1"
+"""What lines of a guest's standard error begin with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,12 +150,13 @@ def _sayer(out: TextIO) -> Callable[[str], None]:
 
 
 def _console(log: BinaryIO) -> Callable[[bytes], None]:
-    """Shows a guest's lines: its own go to standard error, its command's to standard output, all to `log`."""
+    """Shows the lines of a guest's console where its programs wrote them, and keeps all of them in `log`."""
 
     def show(line: bytes) -> None:
-        log.write(line + b"\n")
+        text = line.removeprefix(MARK)
+        log.write(text + b"\n")
         out = sys.stderr if line.startswith(MARK) else sys.stdout
-        out.write(line.decode(errors="replace") + "\n")
+        out.write(text.decode(errors="replace") + "\n")
         out.flush()
 
     return show

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 PYTEST_SECONDS = 60
-NOT_IN_A_GUEST = ("tests/lab/test_package.py", "tests/lab/test_vm.py")
+NOT_IN_A_GUEST = ("tests/lab/test_package.py", "tests/lab/test_vm_guest.py")
 """Lab tests that need a network, or a machine to boot guests on."""
 
 

@@ -1,4 +1,5 @@
 #!/bin/busybox sh
+# shellcheck shell=dash
 # The first program of the guest: loads the few modules that reach the disks, and changes to the root disk.
 # Disks, in order: the root disk (changes are thrown away), the job (read only), the results.
 b=/bin/busybox

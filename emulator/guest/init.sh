@@ -32,9 +32,13 @@ if [ -e pyproject.toml ]; then
     echo "test ${sum%% *} /project" >/opt/wfplab/wfplab.stamp
 fi
 
-echo "wfplab vm: Linux $(uname -r) is up after $(cut -d' ' -f1 /proc/uptime) s"
-# Through a pipe: programs that see a terminal draw.
-/opt/wfplab/bin/python -P -m emulator.vmguest /job/job.json /run/results </dev/null 2>&1 | cat
+printf '\001%s\n' "wfplab vm: Linux $(uname -r) is up after $(cut -d' ' -f1 /proc/uptime) s"
+# Through pipes: programs that see a terminal draw. The console is one; a mark tells errors from output.
+mark=$(printf '\001')
+{
+    /opt/wfplab/bin/python -P -m emulator.vmguest /job/job.json /run/results </dev/null 2>&1 >&3 3>&- |
+        sed -u "s/^/$mark/"
+} 3>&1 | cat
 # The root disk's image is shared by all runs and never written; only this disk goes back.
 tar -cf /dev/vdc -C /run/results .
 sync

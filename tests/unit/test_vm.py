@@ -27,7 +27,7 @@ class Guest:
         self.jobs: list[Job] = []
         self.statuses: list[int | None] = []
         self.end = End(False, 12.3, 600, "")
-        self.lines = [b"wfplab vm: Linux is up", b"1 passed"]
+        self.lines = [b"\1wfplab vm: Linux is up", b"1 passed"]
 
     def write_job(self, job: Job, project: Path, folder: Path, disk: Path) -> None:
         self.jobs.append(job)
