@@ -81,7 +81,7 @@ class QueueTable:
 
 def _wake() -> None:
     """Have the kernel load the module, if it is one: it does so for the first message to it."""
-    with suppress(OSError), socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER) as asking:
+    with suppress(OSError), socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as asking:
         asking.send(WAKING)
         asking.recv(READ_OCTETS)  # an error, by which time the module is there
 
