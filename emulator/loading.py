@@ -117,5 +117,6 @@ def _place(file: Path, error: BaseException) -> str:
     """The file with the line at which importing it stopped."""
     if isinstance(error, SyntaxError) and error.lineno is not None:
         return f"{file}:{error.lineno}"
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if Path(frame.filename) == file.absolute()]
     return f"{file}:{lines[-1]}" if lines else str(file)

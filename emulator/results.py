@@ -77,6 +77,6 @@ def exit_status(results: Iterable[Result], *, failed: int, cannot_run: int) -> i
     bad = [result for result in results if result.status != PASSED]
     if not bad:
         return 0
-    if all(result.status == UNMEASURED and result.unmeasured == result.missing for result in bad):
+    if all(result.status == UNMEASURED and result.unmeasured == result.missing != [] for result in bad):
         return cannot_run
     return failed
