@@ -59,7 +59,9 @@ class NftRules:
         )
         if text:
             self._namespace.run(["nft", "-f", "-"], input=text)
-        self._standing = wanted
+        # Chains that are needed no longer stay, empty: see `exchange_text`.
+        emptied = {family: dict.fromkeys(self._standing[family], "") for family in FAMILIES}
+        self._standing = {family: {**emptied[family], **wanted[family]} for family in FAMILIES}
 
     def clear(self) -> None:
         """Remove everything. Raises ProgramFailed, Closed."""
@@ -141,10 +143,14 @@ def chain_body(rules: Sequence[QueueRule], family: int, hook: Hook, by_xtables: 
 
 
 def exchange_text(table: str, standing: Chains, wanted: Chains) -> str:
-    """The input of nft that turns the chains that stand in `table` into those wanted; empty if they are the same."""
-    if standing == wanted:
+    """The input of nft that turns the chains that stand in `table` into those wanted; empty if they are the same.
+
+    No chain is deleted, only emptied: when a hook goes away, the kernel drops every packet that waits in any
+    queue of the namespace.  Source: nf_queue_nf_hook_drop.
+    """
+    if {name: body for name, body in standing.items() if body} == wanted:
         return ""
-    gone = "".join(f"flush chain {table} {name}\ndelete chain {table} {name}\n" for name in standing)
+    gone = "".join(f"flush chain {table} {name}\n" for name in standing)
     block = "".join(f" chain {name} {{\n{body} }}\n" for name, body in wanted.items())
     return f"{gone}table {table} {{\n{block}}}\n"
 

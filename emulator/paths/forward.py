@@ -6,8 +6,9 @@ Source: FW-1..FW-13; docs/decisions.md.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
+from zlib import crc32
 
-from emulator.checksums import fix_checksums, ipv4_header_checksum_ok
+from emulator.checksums import fix_checksums, ipv4_header_checksum, ipv4_header_checksum_ok
 from emulator.errors import InvalidParameter
 from emulator.fragments import CannotFragment, fragment
 from emulator.headers import build_ip_header
@@ -64,8 +65,9 @@ class ForwardSender:
 
     def _put(self, octets: bytes, view: IpView, interface: Interface) -> None:
         mark = EXEMPT_MARK
-        if not ipv4_header_checksum_ok(view):
-            # A raw socket would repair it; the next router is to drop it (FW-13).
+        if view.version == 4 and (not ipv4_header_checksum_ok(view) or view.identification == 0):
+            # A raw socket would repair the checksum, where the next router is to drop the packet (FW-13), and
+            # give an identification to each fragment of a packet that has none.
             self.sender.need_exact(4)
             mark = self.packets.ledger.mark(())
             self.packets.exact[mark & ID_MASK] = octets
@@ -79,7 +81,7 @@ class ForwardSender:
         again = injection.net_buffer_list.kind == REASSEMBLED  # it came in pieces and goes on in pieces (FW-4)
         if view.version == 4 or again:
             try:
-                for piece in fragment(octets, mtu):
+                for piece in fragment(_identified(octets), mtu):
                     self.raw.send_by(piece, EXEMPT_MARK, interface.index)
             except CannotFragment:
                 pass
@@ -93,6 +95,16 @@ class ForwardSender:
         packet = too_big(view, mtu, self.routing.source(view.source))
         if packet is not None:
             self.sockets.send(packet, 0)
+
+
+def _identified(octets: bytes) -> bytes:
+    """A packet that may be cut: IPv4 packets with identification 0 get one, as the kernel would give them."""
+    if octets[0] >> 4 == 6 or octets[4:6] != b"\0\0":
+        return octets
+    packet = bytearray(octets)
+    packet[4:6] = (crc32(octets) & 0xFFFF or 1).to_bytes(2, "big")
+    packet[10:12] = ipv4_header_checksum(IpView(packet)).to_bytes(2, "big")
+    return bytes(packet)
 
 
 def too_big(view: IpView, mtu: int, own: bytes | None) -> bytes | None:

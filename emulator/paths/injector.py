@@ -154,16 +154,17 @@ class Injector:
             return True
         if held.edited:
             held.endpoint = NOT_ASKED
-            if function == TRANSPORT_SEND and injection.send_params is not None:
-                self._fill_in(view)
+            if function == TRANSPORT_SEND and injection.send_params is not None and view.protocol == UDP:
+                view = self._filled_in(held, view)
         self._reenter(injection, held, view)
         return True
 
-    def _fill_in(self, view: IpView) -> None:
-        """A UDP checksum that the driver set to 0 is the stack's to compute (docs/decisions.md)."""
-        if view.protocol == UDP and has_no_checksum(view):
-            assert isinstance(view.buffer, bytearray)
-            fix_checksums(view.buffer, view.start, view.end)
+    def _filled_in(self, held: Held, view: IpView) -> IpView:
+        """A UDP checksum that the driver set to 0 is the stack's to compute, in octets of its own."""
+        if not has_no_checksum(view):
+            return view
+        held.packet.payload = bytearray(held.packet.payload)
+        return fix_checksums(held.packet.payload, view.start, view.end)
 
     def _same_way(self, injection: Injection, held: Held, view: IpView) -> bool:
         """True when the kernel would treat the held packet as what is injected: same start, same route."""

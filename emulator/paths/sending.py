@@ -61,7 +61,8 @@ class PacketSender:
         if refused is not None:
             return refused
         exact = version == 4 and (
-            not ipv4_header_checksum_ok(view) or (injection.preserve_id and view.identification == 0)
+            not ipv4_header_checksum_ok(view)
+            or (view.identification == 0 and (injection.preserve_id or view.is_fragment))
         )
         if exact:
             self.need_exact(version)

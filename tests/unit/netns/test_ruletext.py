@@ -116,12 +116,13 @@ def test_by_xtables_a_rule_leads_to_the_chain_that_queues() -> None:
     assert nft_rule(FULL_V6, by_xtables=True).endswith(" counter goto queue-0-bypass")
 
 
-def test_nft_removes_what_stood_and_makes_what_is_wanted_in_one_input() -> None:
+def test_nft_empties_what_stood_and_makes_what_is_wanted_in_one_input() -> None:
     assert exchange_text("ip wfplab-t", {"INPUT": "  a\n"}, {"INPUT": "  b\n", "OUTPUT": "  c\n"}) == (
-        "flush chain ip wfplab-t INPUT\ndelete chain ip wfplab-t INPUT\n"
+        "flush chain ip wfplab-t INPUT\n"
         "table ip wfplab-t {\n chain INPUT {\n  b\n }\n chain OUTPUT {\n  c\n }\n}\n"
     )
     assert exchange_text("ip wfplab-t", {"INPUT": "  a\n"}, {"INPUT": "  a\n"}) == ""
+    assert exchange_text("ip wfplab-t", {"INPUT": "  a\n", "OUTPUT": ""}, {"INPUT": "  a\n"}) == "", "emptied before"
 
 
 def test_a_chain_body_holds_the_rules_of_its_hook_and_family_in_order() -> None:

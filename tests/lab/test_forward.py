@@ -1,0 +1,426 @@
+"""Forward injection on real packets: by the verdict of the held packet, and by a socket."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from emulator.checksums import fix_checksums
+from emulator.construct import reassemble_forward_group
+from emulator.fragments import fragment
+from emulator.indication import Indication
+from emulator.interfaces import SUB_INTERFACE
+from emulator.netbuffer import NetBufferList
+from emulator.octets import IpView
+from emulator.stack import Stack
+from emulator.topology import Empty, Host, Pair, Routed
+from emulator.traffic import Datagrams
+from emulator.wfptypes import AddressFamily, ConditionFlag, InjectionType
+from tests.lab.conftest import Completions, Strict
+from tests.lab.network_packets import PORT, Decide, Watch, at, between, udp
+from tests.lab.putting_back import ALL_TYPES, PutBack, forgiven, inspect
+
+FORWARD = InjectionType.FORWARD
+V4, V6 = AddressFamily.INET, AddressFamily.INET6
+EVERY_IP_LAYER = ("INBOUND_IPPACKET", "IPFORWARD", "OUTBOUND_IPPACKET", "OUTBOUND_TRANSPORT", "INBOUND_TRANSPORT")
+
+
+@pytest.fixture(params=["verdict", "socket"])
+def way(request: pytest.FixtureRequest, routed: Routed) -> str:
+    """Each way of injecting: no test may tell the difference."""
+    routed.mid.stack.injector.verdicts = request.param == "verdict"
+    return str(request.param)
+
+
+def by_port(seen: Indication) -> bool:
+    return PORT in (seen.view.destination_port, seen.view.source_port)
+
+
+def finish(stack: Stack, *handles: Any) -> None:
+    for number in list(stack.core.engine.filters):
+        stack.core.engine.delete_filter(number)
+    for handle in handles:
+        handle.destroy()
+
+
+def destination_field(family: AddressFamily) -> slice:
+    return slice(16, 20) if family == V4 else slice(24, 40)
+
+
+def inject(stack: Stack, family: AddressFamily, octets: bytes, interface: int) -> str:
+    """Forward one made packet; the name of its completion's status."""
+    done = Completions(stack)
+    with stack.create_handle(family, FORWARD) as handle:
+        handle.forward(stack.core.ownership.create_from(octets), done, family=family, interface=interface)
+        stack.settle()
+    return done.names[0]
+
+
+@pytest.mark.rule("FW-1", "FW-3", "FW-5", "FW-8", "FW-10", "GE-12", "LA-31", "MD-2")
+def test_transit_packets_are_put_back_and_no_layer_sees_them_again(
+    routed: Routed, family: AddressFamily, way: str
+) -> None:
+    """E01: all arrive, TTL lowered once, one indication each, also for another callout."""
+    stack, traffic = routed.mid.stack, Datagrams(routed.left, routed.right, family)
+    assert traffic.exchange([b"before"]) == [b"before"]
+    handle = stack.create_handle(family, ALL_TYPES)
+    layers: list[str] = []
+    shown: list[tuple[int, ...]] = []
+
+    def note(seen: Indication) -> None:
+        if by_port(seen):
+            layers.append(seen.info.group)
+            if seen.info.group == "IPFORWARD":
+                shown.append((
+                    seen.value("SOURCE_INTERFACE_INDEX"), seen.value("DESTINATION_INTERFACE_INDEX"),
+                    seen.view.hop_limit, int(seen.metadata.current_metadata_values), int(seen.flags),
+                ))  # fmt: skip
+
+    inspect(stack, note, *EVERY_IP_LAYER, family=family)
+    callout = PutBack(stack, handle, only=by_port)
+    at(stack, callout, "IPFORWARD", family=family)
+    wire = routed.right.wire()
+    payloads = [b"datagram %d" % number for number in range(50)]
+    assert traffic.exchange(payloads) == payloads
+    assert {IpView(packet).hop_limit for packet in wire.packets(port=PORT)} == {63}
+    assert Counter(layers) == {"INBOUND_IPPACKET": 50, "IPFORWARD": 50}
+    index = routed.mid.interface
+    assert set(shown) == {(index("eth0"), index("eth1"), 63, 0x800, 0)}
+    assert callout.states == {"NOT_INJECTED": 50}
+    assert callout.done.names == ["SUCCESS"] * 50
+    book = stack.books.injections
+    assert (book.by_verdict, book.by_injector) == ((50, 0) if way == "verdict" else (0, 50))
+    finish(stack, handle)
+    assert traffic.exchange([b"after"]) == [b"after"]
+
+
+@pytest.mark.rule("FW-5")
+def test_without_forwarding_nothing_is_shown(pair: Pair, family: AddressFamily) -> None:
+    stack = pair.host.stack
+    watch = Watch()
+    at(stack, watch, "IPFORWARD", family=family)
+    beyond = ipaddress.ip_address("10.9.9.9" if family == V4 else "fd99::9").packed
+    pair.peer.namespace.add_route(
+        "10.9.9.0/24" if family == V4 else "fd99::/64", via=pair.host.address(family)
+    )
+    sender = pair.peer.socket(family)
+    sender.sendto(b"x", (str(ipaddress.ip_address(beyond)), PORT))
+    Datagrams(pair.peer, pair.host, family).canary()
+    assert watch.layers == []
+    finish(stack)
+
+
+@pytest.mark.rule("FW-1", "FW-11")
+def test_a_changed_destination_is_routed_and_resolved_anew(routed: Routed, family: AddressFamily, way: str) -> None:
+    """E02: to another address on the right, whose neighbour entry differs."""
+    other = "10.2.0.9" if family == V4 else "fd02::9"
+    routed.far.ends[0].add_address(f"{other}/{24 if family == V4 else 64}")
+    stack, traffic = routed.mid.stack, Datagrams(routed.left, routed.right, family)
+    receiver = routed.right.socket(family, port=PORT, address=other)
+    handle = stack.create_handle(family, FORWARD)
+
+    def to_other(seen: Indication, clone: NetBufferList) -> None:
+        octets = bytearray(clone.octets)
+        octets[destination_field(family)] = ipaddress.ip_address(other).packed
+        fix_checksums(octets)
+        clone.write(0, octets)
+
+    at(stack, PutBack(stack, handle, only=by_port, edit=to_other), "IPFORWARD", family=family)
+    assert traffic.exchange([b"moved"]) == []
+    assert receiver.recv(100) == b"moved"
+    finish(stack, handle)
+
+
+@pytest.mark.rule("FW-7")
+def test_an_address_of_the_router_itself_is_not_reached_by_forward(
+    routed: Routed, family: AddressFamily, way: str
+) -> None:
+    """E03."""
+    stack, traffic = routed.mid.stack, Datagrams(routed.left, routed.right, family)
+    receiver = routed.mid.socket(family, port=PORT)
+    handle = stack.create_handle(family, FORWARD)
+
+    def to_itself(seen: Indication, clone: NetBufferList) -> None:
+        octets = bytearray(clone.octets)
+        octets[destination_field(family)] = routed.mid.octets(family)
+        fix_checksums(octets)
+        clone.write(0, octets)
+
+    callout = PutBack(stack, handle, only=by_port, edit=to_itself)
+    at(stack, callout, "IPFORWARD", family=family)
+    assert traffic.exchange([b"lost"]) == []
+    assert callout.done.names == ["INVALID_PARAMETER"]
+    receiver.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        receiver.recv(100)
+    finish(stack, handle)
+
+
+@pytest.mark.rule("FW-7", "LA-37")
+@pytest.mark.parametrize("function", ["forward", "network_receive"])
+def test_weak_host_traffic_passes_through_by_the_function_of_its_direction(
+    routed: Routed, family: AddressFamily, function: str
+) -> None:
+    """E04: from the left, for the address of the right interface."""
+    stack = routed.mid.stack
+    traffic = Datagrams(routed.left, routed.mid, family)
+    assert traffic.exchange([b"control"]) == [b"control"]
+    handle, done = stack.create_handle(family, ALL_TYPES), Completions(stack)
+    shown: list[tuple[str, bool, int, int]] = []
+
+    def decide(seen: Indication, item: NetBufferList) -> None:
+        through = bool(seen.flags & ConditionFlag.IS_INBOUND_PASS_THRU)
+        source, destination = seen.value("SOURCE_INTERFACE_INDEX"), seen.value("DESTINATION_INTERFACE_INDEX")
+        shown.append((handle.state(item)[0].name, through, source, destination))
+        if handle.is_mine(item):
+            return seen.permit()
+        if function == "forward":
+            handle.forward(seen.clone(), done, family=family, interface=destination)
+        else:
+            handle.network_receive(seen.clone(), done, interface=source, sub_interface=SUB_INTERFACE)
+        return seen.block(absorb=True)
+
+    at(stack, Decide(decide), "IPFORWARD", family=family)
+    index = routed.mid.interface
+    ends = (index("eth0"), index("eth1"))
+    if function == "forward":
+        assert traffic.exchange([b"weak"]) == []
+        assert done.names == ["INVALID_PARAMETER"]
+        assert shown == [("NOT_INJECTED", True, *ends)]
+    else:
+        assert traffic.exchange([b"weak"]) == [b"weak"]
+        assert done.names == ["SUCCESS"]
+        assert shown == [("NOT_INJECTED", True, *ends), ("INJECTED_BY_SELF", True, *ends)]
+    finish(stack, handle)
+    assert traffic.exchange([b"after"]) == [b"after"]
+
+
+@pytest.mark.rule("FW-7", "LA-37")
+def test_a_packet_from_an_address_of_the_other_interface_passes_through_outbound(
+    routed: Routed, family: AddressFamily
+) -> None:
+    stack = routed.mid.stack
+    handle = stack.create_handle(family, ALL_TYPES)
+    done, flags = Completions(stack), []
+    receiver = routed.left.socket(family, port=PORT)
+
+    def decide(seen: Indication, item: NetBufferList) -> None:
+        flags.append(bool(seen.flags & ConditionFlag.IS_OUTBOUND_PASS_THRU))
+        if handle.is_mine(item):
+            return seen.permit()
+        handle.network_send(seen.clone(), done)
+        return seen.block(absorb=True)
+
+    at(stack, Decide(decide), "IPFORWARD", family=family)
+    sender = routed.mid.socket(family)  # bound to the address of the right interface
+    sender.sendto(b"weak", (routed.left.address(family), PORT))
+    octets, source = receiver.recvfrom(100)
+    assert (octets, source[0]) == (b"weak", routed.mid.address(family))
+    stack.settle()
+    assert flags == [True, True]
+    assert done.names == ["SUCCESS"]
+    finish(stack, handle)
+
+
+@pytest.fixture
+def three(beds: Strict) -> Iterator[tuple[Host, Host, Host, Host]]:
+    """left === mid === right and mid === other, where right and other have the same subnet behind them."""
+    bed = beds.make(Empty)
+    left = bed.add_host("left", "10.1.0.2", "fd01::2")
+    mid = bed.add_host("mid", "10.2.0.1", "fd02::1", emulated=True, forwarding=True)
+    right = bed.add_host("right", "10.9.0.1", "fd09::1")
+    other = bed.add_host("other", "10.9.0.1", "fd09::1")
+    for number, end in ((1, left), (2, right), (3, other)):
+        bed.lab.link(
+            mid.namespace, end.namespace,
+            addresses=([f"10.{number}.0.1/24", f"fd0{number}::1/64"], [f"10.{number}.0.2/24", f"fd0{number}::2/64"]),
+        )  # fmt: skip
+    for end in (right, other):
+        end.namespace.run(["ip", "addr", "add", "10.9.0.1/32", "dev", "lo"])
+        end.namespace.run(["ip", "addr", "add", "fd09::1/128", "dev", "lo", "nodad"])
+    for end, number in ((left, 1), (right, 2), (other, 3)):
+        end.namespace.add_route("0.0.0.0/0", via=f"10.{number}.0.1")
+        end.namespace.add_route("::/0", via=f"fd0{number}::1")
+    for metric, number in ((10, 2), (20, 3)):
+        mid.namespace.run(["ip", "route", "add", "10.9.0.0/16", "via", f"10.{number}.0.2", "metric", str(metric)])
+        mid.namespace.run(["ip", "route", "add", "fd09::/64", "via", f"fd0{number}::2", "metric", str(metric)])
+    yield left, mid, right, other
+
+
+@pytest.mark.rule("FW-2")
+def test_the_interface_index_names_the_way_out(
+    three: tuple[Host, Host, Host, Host], family: AddressFamily
+) -> None:
+    left, mid, right, other = three
+    stack = mid.stack
+    at_right, at_other = right.socket(family, port=PORT), other.socket(family, port=PORT)
+    where = (right.address(family), PORT)
+    sender = left.socket(family)
+    sender.sendto(b"plain", where)
+    assert at_right.recv(100) == b"plain"
+    handle, done = stack.create_handle(family, FORWARD), Completions(stack)
+    out = [mid.interface("eth2")]
+
+    def decide(seen: Indication, item: NetBufferList) -> None:
+        handle.forward(seen.clone(), done, family=family, interface=out[0])
+        seen.block(absorb=True)
+
+    at(stack, Decide(decide), "IPFORWARD", family=family)
+    sender.sendto(b"to the other", where)
+    assert at_other.recv(100) == b"to the other"
+    out[0] = mid.interface("eth1")
+    sender.sendto(b"to the right", where)
+    assert at_right.recv(100) == b"to the right"
+    for wrong in (0, 9999, 1):
+        out[0] = wrong
+        sender.sendto(b"nowhere", where)
+    stack.settle()
+    deadline = [name for name in done.names if name != "SUCCESS"]
+    assert done.names[:2] == ["SUCCESS", "SUCCESS"]
+    assert set(deadline) <= {"INVALID_PARAMETER"}
+    finish(stack, handle)
+
+
+@pytest.mark.rule("FW-1", "FW-3", "FW-9")
+def test_a_packet_made_from_nothing_is_forwarded_unseen(routed: Routed, family: AddressFamily) -> None:
+    stack, traffic = routed.mid.stack, Datagrams(routed.left, routed.right, family)
+    watch = Watch()
+    at(stack, watch, *EVERY_IP_LAYER, family=family)
+    out = routed.mid.interface("eth1")
+    packet = between(routed.left, routed.right, family, b"made", hop_limit=7)
+    wire = routed.right.wire()
+    assert inject(stack, family, packet, out) == "SUCCESS"
+    assert traffic.arrived() == [b"made"]
+    assert IpView(wire.packets(port=PORT)[0]).hop_limit == 7
+    assert watch.layers == []
+    for interface in (0, 1, 9999):
+        assert inject(stack, family, packet, interface) == "INVALID_PARAMETER"
+    assert inject(stack, family, packet[:15], out) == "INVALID_PARAMETER"
+    assert traffic.arrived() == []
+    forgiven(stack, "FW-1")
+    finish(stack)
+
+
+@pytest.mark.rule("FW-4", "FW-1")
+def test_fragments_are_forwarded_singly(routed: Routed, family: AddressFamily, way: str) -> None:
+    stack, traffic = routed.mid.stack, Datagrams(routed.left, routed.right, family)
+    handle = stack.create_handle(family, FORWARD)
+    callout = PutBack(stack, handle, only=lambda seen: seen.view.protocol in (17, 44))
+    at(stack, callout, "IPFORWARD", family=family)
+    payload = bytes(range(250)) * 16
+    assert traffic.exchange([payload]) == [payload]
+    assert callout.states["NOT_INJECTED"] >= 3
+    pieces = fragment(between(routed.left, routed.right, family, payload), 1280)
+    finish(stack)
+    for piece in pieces:
+        assert inject(stack, family, piece, routed.mid.interface("eth1")) == "SUCCESS"
+    assert traffic.arrived() == [payload]
+    handle.destroy()
+
+
+@pytest.fixture
+def grouping(beds: Strict) -> Routed:
+    """left === mid, which groups forwarded fragments, === right."""
+    from emulator.paths.groups import FragmentGroups
+
+    bed = beds.make(Routed)
+    bed.mid.stack.packets.groups = FragmentGroups(bed.mid.stack.packets)
+    return bed
+
+
+@pytest.mark.rule("FW-4", "FW-6", "NB-24", "NS-18")
+def test_a_group_is_shown_as_a_chain_and_goes_on_reassembled(grouping: Routed, family: AddressFamily) -> None:
+    bed = grouping
+    stack, traffic = bed.mid.stack, Datagrams(bed.left, bed.right, family)
+    handle, done = stack.create_handle(family, FORWARD), Completions(stack)
+    shown: list[tuple[bool, int]] = []
+    take = [False]
+
+    def classify(seen: Indication) -> None:
+        item = seen.net_buffer_list
+        assert item is not None
+        group = bool(seen.flags & ConditionFlag.IS_FRAGMENT_GROUP)
+        shown.append((group, len(list(item.lists()))))
+        if not group or not take[0]:
+            return seen.permit()
+        whole = reassemble_forward_group(stack.core, family, item)
+        handle.forward(whole, done, family=family, interface=seen.value("DESTINATION_INTERFACE_INDEX"))
+        return seen.block(absorb=True)
+
+    class Group(Decide):
+        def classify(self, seen: Indication) -> None:
+            if seen.view.protocol != 17 or not seen.view.is_fragment:
+                return seen.permit()
+            return classify(seen)
+
+    at(stack, Group(lambda seen, item: None), "IPFORWARD", family=family)
+    payload = bytes(range(250)) * 16
+    assert traffic.exchange([payload]) == [payload]
+    assert shown == [(False, 1)] * 3 + [(True, 3)]
+    take[0] = True
+    shown.clear()
+    assert traffic.exchange([payload]) == [payload]
+    assert shown == [(False, 1)] * 3 + [(True, 3)]
+    assert done.names == ["SUCCESS"]
+    finish(stack, handle)
+    assert stack.packets.groups is not None
+
+
+@pytest.mark.rule("FW-6")
+def test_without_grouping_each_fragment_is_shown_once(routed: Routed, family: AddressFamily) -> None:
+    stack, traffic = routed.mid.stack, Datagrams(routed.left, routed.right, family)
+    watch = Watch(lambda seen: int(seen.flags), port=PORT)
+    at(stack, watch, "IPFORWARD", family=family)
+    payload = bytes(range(250)) * 16
+    assert traffic.exchange([payload]) == [payload]
+    assert watch.seen == [0, 0, 0]
+    finish(stack)
+
+
+@pytest.mark.rule("FW-12", "CF-10")
+@pytest.mark.parametrize("dont_fragment", [False, True])
+def test_a_packet_larger_than_the_way_out_is_cut_or_refused(
+    routed: Routed, family: AddressFamily, dont_fragment: bool
+) -> None:
+    if family == V6 and not dont_fragment:
+        pytest.skip("routers never cut IPv6 packets")
+    for end in routed.far.ends:
+        end.set_mtu(1400)
+    stack, traffic = routed.mid.stack, Datagrams(routed.left, routed.right, family)
+    wire = routed.left.wire()
+    more = {"dont_fragment": dont_fragment} if family == V4 else {}
+    packet = udp(routed.left.octets(family), routed.right.octets(family), b"x" * 1440, **more)
+    status = inject(stack, family, packet, routed.mid.interface("eth1"))
+    if dont_fragment:
+        assert status == "INVALID_BUFFER_SIZE"
+        assert traffic.arrived() == []
+        errors = [IpView(octets) for octets in wire.packets() if IpView(octets).is_icmp]
+        assert [(view.icmp_type, view.icmp_code) for view in errors if view.icmp_type in (2, 3)] == [
+            (3, 4) if family == V4 else (2, 0)
+        ]
+    else:
+        assert status == "SUCCESS"
+        assert traffic.arrived() == [b"x" * 1440]
+
+
+@pytest.mark.rule("FW-13", "GE-16", "NS-19")
+def test_a_wrong_header_checksum_is_forwarded_wrong(routed: Routed, way: str) -> None:
+    stack, traffic = routed.mid.stack, Datagrams(routed.left, routed.right, V4)
+    handle = stack.create_handle(V4, FORWARD)
+
+    def spoil(seen: Indication, clone: NetBufferList) -> None:
+        clone.write(10, b"\xba\xad")
+
+    at(stack, PutBack(stack, handle, only=by_port, edit=spoil), "IPFORWARD", family=V4)
+    watch = Watch()
+    at(stack, watch, "OUTBOUND_IPPACKET", "OUTBOUND_TRANSPORT", family=V4)
+    wire = routed.right.wire()
+    assert traffic.exchange([b"stale"]) == []
+    assert [packet[10:12] for packet in wire.packets(port=PORT)] == [b"\xba\xad"]
+    assert watch.layers == []
+    forgiven(stack, "GE-16")
+    finish(stack, handle)
