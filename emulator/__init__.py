@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from emulator.topology import Routed as Routed
     from emulator.topology import TwoDrivers as TwoDrivers
     from emulator.traffic import Datagrams as Datagrams
+    from emulator.traffic import Responder as Responder
     from emulator.traffic import Wire as Wire
     from emulator.wfptypes import Action as Action
     from emulator.wfptypes import AddressFamily as AddressFamily
@@ -77,7 +78,7 @@ _HOMES = {
     "scenario": ("Scenario", "scenario"),
     "stack": ("Stack",),
     "topology": ("Alone", "Bed", "Bridged", "Empty", "Host", "HostOptions", "Pair", "Routed", "TwoDrivers"),
-    "traffic": ("Datagrams", "Wire"),
+    "traffic": ("Datagrams", "Responder", "Wire"),
     "wfptypes": ("Action", "AddressFamily", "FilterFlag", "InjectionState", "InjectionType", "WindowsVersion"),
 }
 """Which module has which public names."""

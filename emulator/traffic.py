@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from emulator.wfptypes import AddressFamily
@@ -109,6 +111,53 @@ def drain(receiver: socket.socket) -> list[bytes]:
         return found
     finally:
         receiver.settimeout(timeout)
+
+
+class Responder:
+    """A UDP server on a port of a host: answers each datagram by what `answer` makes of it, None by silence.
+
+    The bed ends it.  What `answer` raises ends it too, and is kept in `failure`.
+    """
+
+    def __init__(
+        self, host: Host, family: AddressFamily, port: int, answer: Callable[[bytes], bytes | None]
+    ) -> None:
+        self.failure: Exception | None = None
+        self.asked: list[bytes] = []
+        """The datagrams that have come."""
+        self._answer = answer
+        self._socket = host.socket(family, port=port)
+        self._socket.settimeout(_GLANCE_SECONDS)
+        self._ended = False
+        self._thread = threading.Thread(target=self._serve, name=f"responder-{port}", daemon=True)
+        host.owned.callback(self.close)  # before the socket goes, which the host closes
+        self._thread.start()
+
+    def close(self) -> None:
+        """End it; closing twice is allowed."""
+        self._ended = True
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread
+        self._thread.join()
+
+    def _serve(self) -> None:
+        while not self._ended:
+            try:
+                question, source = self._socket.recvfrom(65536)
+            except TimeoutError:
+                continue
+            except OSError:
+                return
+            if self._ended:
+                return
+            self.asked.append(question)
+            try:
+                said = self._answer(question)
+                if said is not None:
+                    self._socket.sendto(said, source)
+            except Exception as error:
+                self.failure = error
+                return
 
 
 class Wire(Capture):

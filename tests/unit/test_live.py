@@ -31,7 +31,7 @@ def drawn(running: Running, *, width: int = 160) -> str:
 def test_hosts_books_packets_checks_and_broken_rules_are_in_the_picture() -> None:
     text = drawn(Running(ITEM, "with the callout", 2, ["one: expected 1, seen 2"], SNAPSHOT))
     for expected in ("redact[ipv4]", "with the callout", "2 checks hold", "one: expected 1, seen 2", "(plain)",
-                     "OUTBOUND_IPPACKET_V4", "not injected: block, absorbed", "broken rule: GE-9 it raised"):  # fmt: skip
+                     "OUTBOUND_IPPACKET_V4", "not injected: block, absorbed", "broken rule: GE-9"):  # fmt: skip
         assert expected in text
     (row,) = [line for line in text.splitlines() if line.startswith("│ host  OUTBOUND")]
     assert "12" in row
