@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emulator.fields import address_value, reader
+from emulator.filters import Condition, MatchType
 from emulator.indication import Indication
 from emulator.layers import Layer, layer_info
 from emulator.wfptypes import AddressFamily, ConditionFlag
@@ -131,6 +132,16 @@ def test_an_icmp_error_tells_of_the_packet_inside(family: AddressFamily, inner: 
     assert (seen.value("ICMP_TYPE"), seen.value("ICMP_CODE")) == (3, 1)
     assert seen.value("IP_REMOTE_ADDRESS") == address(version, router)
     assert seen.value("IP_LOCAL_ADDRESS") == address(version, LOCAL[version])
+
+
+def test_an_error_about_a_packet_of_the_other_version_tells_nothing_of_it(family: AddressFamily) -> None:
+    version = of_family(family)
+    error = icmp(version, 3, 1, bytes(4) + udp(10 - version, bytes(40), inbound=False))
+    seen = shown(layer("INBOUND_ICMP_ERROR", version), error, inbound=True)
+    assert seen.value("EMBEDDED_PROTOCOL") == seen.value("EMBEDDED_LOCAL_PORT") == 0
+    assert seen.value("EMBEDDED_REMOTE_ADDRESS") == address(version, bytes(len(LOCAL[version])))
+    condition = Condition("EMBEDDED_REMOTE_ADDRESS", MatchType.PREFIX, "0.0.0.0/8" if version == 4 else "::/8")
+    assert condition.predicate(seen.layer)(seen)
 
 
 @given(st.binary(max_size=60), st.sampled_from([4, 6]))
