@@ -6,8 +6,8 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, TextIO
 
 from emulator.interrupts import Terminated, orderly_end
@@ -17,6 +17,7 @@ from emulator.runner import Settings, run_one
 from emulator.scenario import FAMILY_NAMES, Scenario
 
 if TYPE_CHECKING:
+    from emulator.artifacts import Evidence
     from emulator.listener import Listener
     from emulator.topology import Bed
 
@@ -40,6 +41,10 @@ class Wanted:
     """Name of the queue backend; empty is the default one."""
     timeout: float | None = 60.0
     family: str = ""
+    report: str = ""
+    """The folder for the run's files; empty for none."""
+    parts: str = ""
+    """Where the run keeps what it will put into them."""
 
 
 def settings_from(wanted: Mapping[str, Any]) -> Settings:
@@ -56,7 +61,15 @@ def settings_from(wanted: Mapping[str, Any]) -> Settings:
     if wanted["family"] not in ("", "ipv4", "ipv6"):
         raise BadTarget(f"there is no family {wanted['family']}; --family takes ipv4 or ipv6")
     family = _FAMILIES[wanted["family"]] if wanted["family"] else None
-    return Settings(host=host, timeout=wanted["timeout"], family=family)
+    return Settings(host=host, timeout=wanted["timeout"], family=family, evidence=_evidence(wanted["parts"]))
+
+
+def _evidence(parts: str) -> Evidence | None:
+    if not parts:
+        return None
+    from emulator.artifacts import Evidence
+
+    return Evidence(parts)
 
 
 def run(targets: Sequence[str], wanted: Wanted, *, before: Callable[[], None] = lambda: None) -> int:
@@ -75,7 +88,15 @@ def run(targets: Sequence[str], wanted: Wanted, *, before: Callable[[], None] = 
     items = chosen(targets)
     before()
     _clear_up_before()
-    with orderly_end(), ExitStack() as kept, report.watching(wanted, len(items), sys.stderr) as listener:
+    with (
+        orderly_end(),
+        _recorded(wanted) as evidence,
+        ExitStack() as kept,
+        report.watching(wanted, len(items), sys.stderr) as listener,
+    ):
+        if evidence is not None:
+            wanted = replace(wanted, parts=str(evidence.parts))
+            settings = replace(settings, evidence=evidence)
         if wanted.jobs > 1 and len(items) > 1:
             results = _in_parallel(items, wanted, listener)
         else:
@@ -86,9 +107,33 @@ def run(targets: Sequence[str], wanted: Wanted, *, before: Callable[[], None] = 
         else:
             report.summary(results, sys.stdout, verbosity=wanted.verbosity)
         sys.stdout.flush()
+        if evidence is not None:
+            _write(evidence, results)
         if wanted.keep:
             _keep(kept, sys.stderr)
     return exit_status(results, failed=FAILED, cannot_run=CANNOT_RUN)
+
+
+def _recorded(wanted: Wanted) -> AbstractContextManager[Evidence | None]:
+    """What records the run, if that was asked for; raises BadTarget for a folder that cannot be written to."""
+    if not wanted.report:
+        return nullcontext()
+    from emulator.artifacts import Evidence
+
+    try:
+        return Evidence.create(wanted.report)
+    except OSError as error:
+        raise BadTarget(f"--report {wanted.report}: {error.strerror or error}") from error
+
+
+def _write(evidence: Evidence, results: Sequence[Result]) -> None:
+    from netns.errors import refused
+
+    try:
+        evidence.close(results)
+    except OSError as error:
+        raise refused(f"writing the report to {evidence.directory}", error) from error
+    sys.stderr.write(f"wfplab: report: {evidence.directory / 'report.html'}\n")
 
 
 def _clear_up_before() -> None:
@@ -110,8 +155,6 @@ def _in_parallel(items: Sequence[Scenario], wanted: Wanted, listener: Listener) 
 def _one_by_one(
     items: Sequence[Scenario], wanted: Wanted, settings: Settings, listener: Listener, kept: ExitStack
 ) -> list[Result]:
-    from dataclasses import replace
-
     if wanted.keep:
         settings = replace(settings, kept=kept)
     if wanted.pause_on_failure:
