@@ -8,12 +8,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from emulator.layers import layer_info
+from emulator.layers import Layer, layer_info
 from emulator.wfptypes import DEFAULT_COMPARTMENT_ID
 from emulator.wfptypes import MetadataField as M
 
 if TYPE_CHECKING:
     from emulator.indication import Indication
+
+_IP_HEADER_SIZE, _FLOW_HANDLE, _ENDPOINT = int(M.IP_HEADER_SIZE), int(M.FLOW_HANDLE), int(M.TRANSPORT_ENDPOINT_HANDLE)
+_PATH_MTU, _FRAGMENT_DATA, _DISCARD_REASON = int(M.PATH_MTU), int(M.FRAGMENT_DATA), int(M.DISCARD_REASON)
+_REMOTE_SCOPE_ID, _ICMP_ECHO = int(M.REMOTE_SCOPE_ID), int(M.ICMP_ID_AND_SEQUENCE)
+_ALWAYS = int(M.COMPARTMENT_ID | M.TRANSPORT_HEADER_SIZE)
+_MASKS = tuple(int(layer_info(layer).metadata) for layer in Layer)
+"""What may be set at each layer (MD-2)."""
+_INBOUND_ICMP_ERROR = frozenset(
+    int(Layer[f"INBOUND_ICMP_ERROR_V{version}{kind}"]) for version in (4, 6) for kind in ("", "_DISCARD")
+)
+_ICMP_HEADER_SIZE = 8
 
 POISON = 0xDDDDDDDD
 """What a member reads as while its bit is not set (MD-1)."""
@@ -23,22 +34,27 @@ _ICMP_PROTOCOLS = (1, 58)
 class Metadata:
     """The metadata of one indication.  Sizes in octets.  Source: MD-1, MD-2."""
 
-    __slots__ = ("current_metadata_values", "_seen")
+    __slots__ = ("_seen", "_valid")
 
     def __init__(self, seen: Indication) -> None:
         self._seen = seen
-        self.current_metadata_values = M(_bits(seen) & layer_info(seen.layer).metadata)
-        """Which members are valid: MetadataField bits."""
+        self._valid = _bits(seen, _MASKS[seen.layer])
+
+    @property
+    def current_metadata_values(self) -> M:
+        """Which members are valid.  Source: MD-1."""
+        return M(self._valid)
 
     def has(self, field: M) -> bool:
         """True when every bit of `field` is set.  Source: MD-1."""
-        return (self.current_metadata_values & field) == field
+        wanted = field._value_  # plain numbers: the flags' own operators cost as much as all the rest
+        return self._valid & wanted == wanted
 
     def _or_poison(self, field: M, value: Any) -> Any:
         if self._seen.ended:
             self._late()
             return POISON
-        return value if field & self.current_metadata_values else POISON
+        return value if self._valid & field._value_ else POISON
 
     def _late(self) -> None:
         self._seen.core.violate(
@@ -123,30 +139,32 @@ class Metadata:
         )
 
 
-def _bits(seen: Indication) -> int:
-    """Every bit whose member has a value for this packet; the layer's row then cuts this down (MD-2)."""
-    bits = M.COMPARTMENT_ID | M.TRANSPORT_HEADER_SIZE
-    if seen.inbound or seen.metadata_bits & M.IP_HEADER_SIZE or seen.layer < 12:
-        bits |= M.IP_HEADER_SIZE
-    if seen.flow is not None:
-        bits |= M.FLOW_HANDLE
-    if seen.endpoint:
-        bits |= M.TRANSPORT_ENDPOINT_HANDLE
-    if seen.path_mtu:
-        bits |= M.PATH_MTU
-    if seen.fragment is not None:
-        bits |= M.FRAGMENT_DATA
-    if seen.discard is not None:
-        bits |= M.DISCARD_REASON
-    if not seen.inbound and _scope(seen):
-        bits |= M.REMOTE_SCOPE_ID
-    if seen.view.protocol in _ICMP_PROTOCOLS and seen.view.icmp_type in (0, 8, 128, 129):
-        bits |= M.ICMP_ID_AND_SEQUENCE
-    return bits | seen.metadata_bits
+def _bits(seen: Indication, row: int) -> int:
+    """Every bit of the layer's row whose member has a value for this packet (MD-2)."""
+    bits = _ALWAYS
+    if seen.inbound or seen.layer < 12 or seen.metadata_bits & _IP_HEADER_SIZE:
+        bits |= _IP_HEADER_SIZE
+    if row & _FLOW_HANDLE and seen.flow is not None:
+        bits |= _FLOW_HANDLE
+    if row & _ENDPOINT and seen.endpoint:
+        bits |= _ENDPOINT
+    if row & _PATH_MTU and seen.path_mtu:
+        bits |= _PATH_MTU
+    if row & _FRAGMENT_DATA and seen.fragment is not None:
+        bits |= _FRAGMENT_DATA
+    if row & _DISCARD_REASON and seen.discard is not None:
+        bits |= _DISCARD_REASON
+    if row & _REMOTE_SCOPE_ID and not seen.inbound and _scope(seen):
+        bits |= _REMOTE_SCOPE_ID
+    if row & _ICMP_ECHO and seen.view.protocol in _ICMP_PROTOCOLS and seen.view.icmp_type in (0, 8, 128, 129):
+        bits |= _ICMP_ECHO
+    return (bits | seen.metadata_bits) & row
 
 
 def _ip_header_size(seen: Indication) -> int:
-    return seen.view.header_size
+    """At INBOUND_ICMP_ERROR the whole way from the inner to the outer IP header: it alone is the retreat (DC-13)."""
+    size = seen.view.header_size
+    return size + _ICMP_HEADER_SIZE if seen.layer in _INBOUND_ICMP_ERROR else size
 
 
 def transport_header_size(seen: Indication) -> int:

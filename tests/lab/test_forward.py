@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -227,7 +226,7 @@ def test_a_packet_from_an_address_of_the_other_interface_passes_through_outbound
 
 
 @pytest.fixture
-def three(beds: Strict) -> Iterator[tuple[Host, Host, Host, Host]]:
+def three(beds: Strict) -> tuple[Host, Host, Host, Host]:
     """left === mid === right and mid === other, where right and other have the same subnet behind them."""
     bed = beds.make(Empty)
     left = bed.add_host("left", "10.1.0.2", "fd01::2")
@@ -248,7 +247,7 @@ def three(beds: Strict) -> Iterator[tuple[Host, Host, Host, Host]]:
     for metric, number in ((10, 2), (20, 3)):
         mid.namespace.run(["ip", "route", "add", "10.9.0.0/16", "via", f"10.{number}.0.2", "metric", str(metric)])
         mid.namespace.run(["ip", "route", "add", "fd09::/64", "via", f"fd0{number}::2", "metric", str(metric)])
-    yield left, mid, right, other
+    return left, mid, right, other
 
 
 @pytest.mark.rule("FW-2")
