@@ -75,6 +75,11 @@ class UplinkPath:
         """True while connections live, are on their way, or still send what they hold."""
         return bool(self.live or self.openings.pending or self._lingering)
 
+    @property
+    def forgetting(self) -> bool:
+        """True while ended connections are still on the books of the uplink."""
+        return bool(self._ended or self._forgetting)
+
     # -- beginnings -------------------------------------------------------------------------------------
 
     def _tapped(self, events: int) -> None:
