@@ -146,7 +146,6 @@ def test_ids_wrap_around_and_are_not_used_while_they_live(monkeypatch: pytest.Mo
         book.rotate()
 
 
-@pytest.mark.rule("FW-3")
 def test_the_mark_of_what_no_layer_sees_is_no_record() -> None:
     book = Ledger()
     assert exempt_mark() >> 24 == EXEMPT_MAGIC != MAGIC
