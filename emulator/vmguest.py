@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 PYTEST_SECONDS = 60
+SCENARIO_SECONDS = 60
 NOT_IN_A_GUEST = ("tests/lab/test_package.py", "tests/lab/test_vm_guest.py")
 """Lab tests that need a network, or a machine to boot guests on."""
 
@@ -46,27 +47,31 @@ class Work:
         return self.pytest(self.arguments)
 
     def run(self) -> int:
-        """`wfplab run` with the arguments as they are."""
-        return self._wfplab("run", *self.arguments)
+        """`wfplab run` with the arguments as they are; where they ask for no report, one comes back all the same."""
+        asked = {word.partition("=")[0] for word in self.arguments}
+        report = self._report() if asked.isdisjoint(("--report", "--list", "--help")) else ()
+        timeout = self._timeout() if "--timeout" not in asked else ()
+        return self._wfplab("run", *report, *timeout, *self.arguments)
 
     def features(self) -> int:
         """Demand every feature that `wfplab doctor` knows, also where there is something else to fall back to."""
         document = self.results / "doctor.json"
         with document.open("wb") as file:
             status = self._wfplab("doctor", "--json", stdout=file)
-        found = json.loads(document.read_text())["features"]
+        found = self._printed(document).get("features", [])
         lacking = [f"{each['name']} ({each['detail']})" for each in found if not each["available"]]
         _say(f"doctor: {len(found) - len(lacking)} of {len(found)} features")
         for line in lacking:
             _say(f"  MISSING {line}")
-        return status or int(bool(lacking))
+        return status or int(bool(lacking) or not found)
 
     def scenarios(self) -> int:
-        """Run all scenarios; the document of results comes back, and what failed is said."""
+        """Run all scenarios; the document of results and the report come back, and what failed is said."""
         document = self.results / "scenarios.json"
         with document.open("wb") as file:
-            status = self._wfplab("run", "--json", stdout=file)
-        for line in told_scenarios(json.loads(document.read_text())):
+            status = self._wfplab("run", "--json", *self._report(), *self._timeout(), stdout=file)
+        found = self._printed(document)
+        for line in told_scenarios(found) if found else ():
             _say(line)
         return status
 
@@ -79,6 +84,18 @@ class Work:
             f"--junitxml={self.results / 'junit.xml'}", "-ra",
         ]  # fmt: skip
         return self._call([sys.executable, "-P", "-m", "pytest", *options, *arguments])
+
+    def _printed(self, document: Path) -> dict[str, Any]:
+        """What a command printed; empty if it failed before it could, and said why."""
+        text = document.read_text()
+        return dict(json.loads(text)) if text else {}
+
+    def _report(self) -> list[str]:
+        """Trace, capture and page of all that is run."""
+        return ["--report", str(self.results / "report")]
+
+    def _timeout(self) -> list[str]:
+        return ["--timeout", f"{SCENARIO_SECONDS * self.factor:g}"]
 
     def _wfplab(self, *arguments: str, stdout: Any = None) -> int:
         return self._call([sys.executable, "-P", "-m", "emulator", *arguments], stdout)

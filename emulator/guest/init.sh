@@ -20,7 +20,7 @@ ip link set lo up
 hostname wfplab-vm
 modprobe -a tun overlay
 
-mkdir -p /run/over/new /run/over/work /run/results /project
+mkdir -p /run/over/new /run/over/work /var/tmp/results /project
 mount -t overlay -o lowerdir=/job/project,upperdir=/run/over/new,workdir=/run/over/work overlay /project
 cd /project || exit
 # The image's environment stands where the launcher keeps its own, complete for this pyproject.toml; the
@@ -36,11 +36,11 @@ printf '\001%s\n' "wfplab vm: Linux $(uname -r) is up after $(cut -d' ' -f1 /pro
 # Through pipes: programs that see a terminal draw. The console is one; a mark tells errors from output.
 mark=$(printf '\001')
 {
-    /opt/wfplab/bin/python -P -m emulator.vmguest /job/job.json /run/results </dev/null 2>&1 >&3 3>&- |
+    /opt/wfplab/bin/python -P -m emulator.vmguest /job/job.json /var/tmp/results </dev/null 2>&1 >&3 3>&- |
         sed -u "s/^/$mark/"
 } 3>&1 | cat
 # The root disk's image is shared by all runs and never written; only this disk goes back.
-tar -cf /dev/vdc -C /run/results .
+tar -cf /dev/vdc -C /var/tmp/results .
 sync
 echo o >/proc/sysrq-trigger
 sleep 30

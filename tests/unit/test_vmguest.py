@@ -36,7 +36,7 @@ class Programs:
         name = command[0] if command[0] == "pytest" else command[1]
         self.started.append(command)
         self.environments.append(env)
-        if stdout is not None:
+        if stdout is not None and self.printed[name] is not None:
             stdout.write(json.dumps(self.printed[name]).encode())
         return subprocess.CompletedProcess(argv, self.statuses.get(name, 0))
 
@@ -98,7 +98,23 @@ def test_a_failed_scenario_is_told_with_its_check(
 def test_the_status_is_that_of_the_program(status: int, said: int, programs: Programs, tmp_path: Path) -> None:
     programs.statuses["run"] = status
     assert outcome(tmp_path, "run", "--list", "x") == said
-    assert programs.started == [["emulator", "run", "--list", "x"]]
+    assert programs.started == [["emulator", "run", "--timeout", "600", "--list", "x"]]
+
+
+def test_a_run_brings_a_report_back_unless_it_makes_one(programs: Programs, tmp_path: Path) -> None:
+    outcome(tmp_path, "run", "x")
+    outcome(tmp_path, "run", "--report=here", "--timeout", "5", "x")
+    more = ["--report", f"{tmp_path}/report", "--timeout", "600"]
+    assert programs.started == [
+        ["emulator", "run", *more, "x"], ["emulator", "run", "--report=here", "--timeout", "5", "x"],
+    ]  # fmt: skip
+
+
+def test_a_command_that_printed_nothing_is_a_failure_and_no_end(programs: Programs, tmp_path: Path) -> None:
+    programs.printed = {"doctor": None, "run": None}
+    programs.statuses["run"] = 1
+    assert outcome(tmp_path, "test") == 1
+    assert len(programs.started) == 3
 
 
 def test_a_scenario_without_faults_needs_no_line() -> None:
