@@ -172,7 +172,7 @@ def _explain(result: Result, console: Any, *, full: bool) -> None:
 
 def _evidence(result: Result, say: Any, *, full: bool) -> None:
     for title, text in result.sections:
-        if title.endswith(": broken rules"):  # said already
+        if title.endswith((": broken rules", ": exceptions of callouts")):  # said already
             continue
         lines = text.splitlines()
         cut = 0 if full else max(0, len(lines) - _SECTION_LINES)
