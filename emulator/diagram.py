@@ -14,6 +14,8 @@ from emulator.tracetext import PATHS, fate_text, frame_text, number, packet_text
 OCTETS_MOST = 192
 """Octets of a packet that are shown when a step is opened."""
 DETAILS_MOST = 12
+ALIKE_MOST = 5
+"""Packets just like each other that are drawn one by one; those that follow are told by their numbers."""
 NOTES_MOST = 100
 """Notes have room after the arrows' limit is reached: they say what went wrong."""
 ETHERNET = 14
@@ -50,6 +52,17 @@ class Step:
     details: list[str] = field(default_factory=list)
     before: bytes = b""
     after: bytes | None = None
+    folded: list[int] = field(default_factory=list)
+    """Packets just like it that followed, by number, and are not drawn."""
+    during: int = 0
+    """The packet that was being shown when it happened."""
+    alike: str = ""
+    """What packets that can be folded into one step have in common."""
+
+    @property
+    def numbers(self) -> str:
+        """All packets of the step."""
+        return " ".join(map(str, [self.number, *self.folded]))
 
     @property
     def is_note(self) -> bool:
@@ -67,7 +80,9 @@ class Diagram:
         self.left_out = 0
         self._most = most
         self._lane = {(lane.host, lane.kind): place for place, lane in enumerate(self.lanes)}
-        self._leaving: dict[tuple[int, int], Step] = {}
+        self._leaving: dict[tuple[int, int] | bytes, Step] = {}
+        self._run = 0
+        """Steps alike at the end of the diagram."""
         self._arrived: dict[tuple[str, int, int], event.Arrival] = {}
         self._asked: dict[tuple[str, int], list[str]] = {}
 
@@ -103,9 +118,9 @@ class Diagram:
 
     def _wire(self, seen: event.Wire) -> None:
         here = self._at(seen.host, HOST)
-        key = (seen.packet, seen.copy)
-        leaving = self._leaving.get(key) if seen.packet else None
-        if not seen.outgoing and leaving is not None and leaving.end < 0:
+        key = (seen.packet, seen.copy) if seen.packet else seen.octets
+        leaving = self._leaving.get(key)
+        if not seen.outgoing and leaving is not None and leaving.end < 0 and leaving.host != seen.host:
             leaving.end = here
             leaving.details.append(f"came in by {seen.host} {seen.interface}")
             return
@@ -117,8 +132,10 @@ class Diagram:
         )  # fmt: skip
         if seen.interface == "lo":
             step.start = step.end = here
-        if seen.outgoing and seen.packet:
+        if seen.outgoing:
             self._leaving[key] = step
+        if not seen.injection and seen.packet:
+            step.alike = f"{step.start} {step.end} {title.rpartition(',')[0]}"
         self._add(seen, step)
 
     def _decide(self, seen: event.Decision) -> None:
@@ -134,6 +151,19 @@ class Diagram:
             step.before = arrival.octets
             step.details.insert(0, what(arrival))
         self._add(seen, step)
+        self._put_first(step)
+
+    def _put_first(self, step: Step) -> None:
+        """Let an indication stand before what was injected while it was shown."""
+        place = len(self.steps) - 1
+        if place < 0 or self.steps[place] is not step:
+            return
+        while place and self.steps[place - 1].kind == "inject" and self.steps[place - 1].during == step.number:
+            place -= 1
+            self.steps[place].during = 0
+        self.steps.remove(step)
+        self.steps.insert(place, step)
+        step.time = min(step.time, self.steps[min(place + 1, len(self.steps) - 1)].time)
 
     def _inject(self, seen: event.Inject) -> None:
         path = PATHS.get(seen.function, seen.function)
@@ -146,7 +176,7 @@ class Diagram:
         step = Step(
             "inject", seen.time, seen.host, self._at(seen.host, CALLOUTS), self._at(seen.host, PATHS_LANE),
             f"{path} by handle {seen.handle}, {sum(map(len, seen.packets))} octets", injected=True, details=details,
-            before=octets,
+            before=octets, during=seen.cause or seen.packet,
         )  # fmt: skip
         self._add(seen, step)
 
@@ -185,11 +215,25 @@ class Diagram:
         shown = [detail for detail in details if detail]
         self._add(seen, Step(kind, seen.time, seen.host, lane, lane, title, outcome="failed", details=shown))
 
+    def _folds(self, step: Step) -> bool:
+        """True when a step is just like those before it, and enough of them are drawn."""
+        last = self.steps[-1] if self.steps else None
+        if last is None or not step.alike or last.alike != step.alike:
+            self._run = 0
+            return False
+        self._run += 1
+        if self._run < ALIKE_MOST:
+            return False
+        last.folded.append(step.number)
+        return True
+
     def _add(self, seen: AnyEvent, step: Step) -> None:
+        step.packet, step.number = number(seen), seen.packet
+        if self._folds(step):
+            return
         if len(self.steps) >= self._most + (NOTES_MOST if step.is_note else 0):
             self.left_out += 1
             return
-        step.packet, step.number = number(seen), seen.packet
         step.before = step.before[:OCTETS_MOST]
         step.after = step.after[:OCTETS_MOST] if step.after is not None else None
         self.steps.append(step)

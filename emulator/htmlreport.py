@@ -92,8 +92,8 @@ def span(nanoseconds: float) -> str:
 
 
 def since(time: int, began: int) -> str:
-    """A moment as milliseconds after another."""
-    return f"{(time - began) / 1e6:.3f} ms"
+    """A moment, in milliseconds after another."""
+    return f"{(time - began) / 1e6:.3f}"
 
 
 def addresses(host: Place) -> list[str]:

@@ -181,10 +181,13 @@ class HostTrace:
         )  # fmt: skip
 
     def _decided(self, seen: Indication, passed: bool) -> None:
+        data = seen.net_buffer_list
+        history = data.history if data is not None else ()
         self._append(
             (
                 DECIDE, self._clock(), self.number, self._sight_of(seen), seen.layer, not passed, seen.absorbed,
-                seen.blocked_by, seen.flow.number if seen.flow is not None else 0,
+                seen.blocked_by, history[-1].serial if history else 0,
+                seen.flow.number if seen.flow is not None else 0,
             )
         )  # fmt: skip
         self._shown = 0

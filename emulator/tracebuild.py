@@ -151,7 +151,7 @@ class Builder:
 
     def _classify(self, time: int, host: int, state: HostState, rest: tuple[Any, ...]) -> Iterator[AnyEvent]:
         number, layer, filter_id, callout, action, decided, right, absorb, serial, flow, note = rest
-        packet, copy = _numbers(state.sights.get(number))
+        packet, copy = self._shown(state, host, number, serial)
         made = state.injections.get(serial)
         name = _LAYERS.get(layer, str(layer))
         yield event.Classify(
@@ -164,14 +164,22 @@ class Builder:
             yield event.Right(time=time, packet=packet, copy=copy, layer=name, filter=filter_id, callout=callout)
         state.rights[number, layer] = right
 
+    def _shown(self, state: HostState, host: int, number: int, serial: int) -> tuple[int, int]:
+        """Which packet and copy a layer is shown: the held one, or the clone that goes on in its place."""
+        sight = state.sights.get(number)
+        made = state.injections.get(serial)
+        if sight is not None and made is not None and made.copies and sight.copy.injection != (host, serial):
+            return made.copies[0].packet, made.copies[0].number
+        return _numbers(sight)
+
     def _decide(self, time: int, host: int, state: HostState, rest: tuple[Any, ...]) -> Iterator[AnyEvent]:
-        number, layer, blocked, absorb, filter_id, flow = rest
+        number, layer, blocked, absorb, filter_id, serial, flow = rest
         sight = state.sights.get(number)
         name = _LAYERS.get(layer, str(layer))
         if sight is not None and blocked and not name.endswith("_DISCARD"):
             sight.blocked = (name, filter_id, absorb)
         state.rights.pop((number, layer), None)
-        packet, copy = _numbers(sight)
+        packet, copy = self._shown(state, host, number, serial)
         yield event.Decision(
             time=time, packet=packet, copy=copy, layer=name, blocked=blocked, absorb=absorb and blocked,
             filter=filter_id if blocked else 0, flow=flow,

@@ -34,7 +34,7 @@ def _escape(found: re.Match[str]) -> str:
 
 
 def hexdump(octets: bytes, *, most: int = 0, marked: frozenset[int] | set[int] = frozenset()) -> str:
-    """Octets in lines of sixteen, in hexadecimal and as ASCII; those at the offsets in `marked` stand in brackets.
+    """Octets in lines of sixteen, in hexadecimal and as ASCII; those at the offsets in `marked` have a `*` behind.
 
     Of more than `most` octets (0: no limit) the rest is left out, and said to be.
     """
@@ -43,14 +43,14 @@ def hexdump(octets: bytes, *, most: int = 0, marked: frozenset[int] | set[int] =
     for start in range(0, len(shown), _COLUMNS):
         row = shown[start : start + _COLUMNS]
         cells = "".join(_cell(octet, start + place in marked) for place, octet in enumerate(row))
-        lines.append(f"{start:04x} {cells:<{_COLUMNS * 4}}  {row.translate(_PRINTABLE).decode('ascii')}".rstrip())
+        lines.append(f"{start:04x}  {cells:<{_COLUMNS * 3}} {row.translate(_PRINTABLE).decode('ascii')}".rstrip())
     if len(shown) < len(octets):
         lines.append(f"... {len(octets) - len(shown)} octets more")
     return "\n".join(lines)
 
 
 def _cell(octet: int, marked: bool) -> str:
-    return f"[{octet:02x}]" if marked else f" {octet:02x} "
+    return f"{octet:02x}*" if marked else f"{octet:02x} "
 
 
 def changed(before: bytes, after: bytes) -> set[int]:

@@ -36,7 +36,7 @@
       const named = wanted === "" || (!number && one.name.includes(wanted));
       let mine = 0;
       for (const step of one.steps) {
-        const fits = number ? step.dataset.packet === number[1] : named || text(step).includes(wanted);
+        const fits = number ? ` ${step.dataset.packets} `.includes(` ${number[1]} `) : named || text(step).includes(wanted);
         const visible = fits && kinds[kind](step);
         step.hidden = !visible;
         if (visible) mine += 1;
@@ -122,7 +122,4 @@
       before = draw(pre, pre.classList.contains("after") ? before : null);
     }
   }, true);
-  window.addEventListener("beforeprint", () => {
-    for (const one of scenarios) one.box.open = true;
-  });
 })();
