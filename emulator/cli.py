@@ -41,6 +41,15 @@ Family = Annotated[str, typer.Option("--family", metavar="FAMILY", help="Only ip
 Report = Annotated[
     str, typer.Option("--report", metavar="FOLDER", help="Write trace, capture, JUnit and HTML report there.")
 ]
+TraceFile = Annotated[Path, typer.Argument(metavar="FILE", help="trace.jsonl, or the folder of a report.")]
+PacketNumber = Annotated[int, typer.Option("--packet", metavar="N", help="Only events of this packet.")]
+Follow = Annotated[int, typer.Option("--follow", metavar="N", help="This packet over all hops, with its octets.")]
+Lost = Annotated[bool, typer.Option("--lost", help="Packets that were not delivered, and why.")]
+AtLayer = Annotated[str, typer.Option("--layer", metavar="NAME", help="Only at layers whose name contains this.")]
+OfHandle = Annotated[int, typer.Option("--handle", metavar="N", help="Only what was injected by this handle.")]
+OfHost = Annotated[str, typer.Option("--host", metavar="NAME", help="Only at this host.")]
+OfBed = Annotated[int, typer.Option("--bed", metavar="N", help="Only of this bed.")]
+OfKind = Annotated[str, typer.Option("--kind", metavar="NAME", help="Only such events: classify, verdict, wire, ...")]
 Cases = Annotated[bool, typer.Option("--cases", help="The acceptance cases, and who stands for them.")]
 
 
@@ -88,6 +97,28 @@ def list_all(targets: Targets = None, cases: Cases = False, json: Json = False) 
 def new(name: Name) -> None:
     """Write NAME.py: a callout and its scenario, to start from."""
     _leave(_function("emulator.starter", "run")(name, sys.stdout, folder=Path.cwd()))
+
+
+def trace(
+    file: TraceFile,
+    packet: PacketNumber = 0,
+    follow: Follow = 0,
+    lost: Lost = False,
+    layer: AtLayer = "",
+    handle: OfHandle = 0,
+    host: OfHost = "",
+    bed: OfBed = 0,
+    kind: OfKind = "",
+    json: Json = False,
+) -> None:
+    """Print the trace of a run, follow a packet, or say where packets were lost."""
+    from emulator.tracecommand import Choice
+    from emulator.tracecommand import run as run_choice
+
+    choice = Choice(
+        packet=packet, follow=follow, lost=lost, layer=layer, handle=handle, host=host, bed=bed, kind=kind, json=json
+    )
+    _leave(run_choice(file, choice, sys.stdout))
 
 
 def shell(scenario: Kept, host: InHost, command: Command = None) -> None:
@@ -157,7 +188,7 @@ def _application() -> typer.Typer:
         context_settings={"help_option_names": ["--help", "-h"]},
     )
     application.callback()(_common)
-    for command in (run, new, doctor, clean, contract):
+    for command in (run, trace, new, doctor, clean, contract):
         application.command()(command)
     application.command("list")(list_all)
     application.command("shell", context_settings={"ignore_unknown_options": True})(shell)
