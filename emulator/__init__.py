@@ -11,6 +11,9 @@ from emulator.scenario import scenario as scenario
 
 if TYPE_CHECKING:
     from emulator.callout import Callout as Callout
+    from emulator.callouts_stream import InlineEdit as InlineEdit
+    from emulator.callouts_stream import OutOfBandEdit as OutOfBandEdit
+    from emulator.callouts_stream import Worker as Worker
     from emulator.checks import Check as Check
     from emulator.checks import Checks as Checks
     from emulator.checksums import fix_checksums as fix_checksums
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from emulator.injection import SendParams as SendParams
     from emulator.layerids import Layer as Layer
     from emulator.layers import layer_of as layer_of
+    from emulator.metadatabits import MetadataField as MetadataField
     from emulator.netbuffer import Mdl as Mdl
     from emulator.netbuffer import NetBuffer as NetBuffer
     from emulator.netbuffer import NetBufferList as NetBufferList
@@ -58,6 +62,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "callout": ("Callout",),
+    "callouts_stream": ("InlineEdit", "OutOfBandEdit", "Worker"),
     "checks": ("Check", "Checks"),
     "checksums": ("fix_checksums",),
     "completions": ("Completions",),
@@ -71,6 +76,7 @@ _HOMES = {
     "injection": ("SendParams",),
     "layerids": ("Layer",),
     "layers": ("layer_of",),
+    "metadatabits": ("MetadataField",),
     "netbuffer": ("Mdl", "NetBuffer", "NetBufferList"),
     "ntstatus": ("NtStatus",),
     "octets": ("IpView",),
