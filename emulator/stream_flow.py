@@ -342,7 +342,18 @@ class StreamFlow:
                 packet.stream_action = packet.count_bytes_enforced = packet.count_bytes_required = 0
         packet.stream_data.finish(self.core.ownership.retire)
         seen.ended = True
+        self._tell(seen, item)
         return seen
+
+    def _tell(self, seen: Indication, item: Filter) -> None:
+        """Tell whoever watches decisions; those of a stream are made filter by filter."""
+        engine = self.core.engine
+        blocked = seen.action == _BLOCK
+        if engine.on_classify is not None:
+            engine.on_classify(seen, item, blocked or seen.action == _PERMIT)
+        if engine.on_decided is not None:
+            seen.blocked_by = item.filter_id if blocked else 0
+            engine.on_decided(seen, not blocked)
 
     def allow(self, item: Filter) -> None:
         """No more classifies of the filter's callout on this flow.  Source: ST-33."""

@@ -195,9 +195,13 @@ class Story:
             self._show(seen, octets)
 
     def _show(self, seen: AnyEvent, octets: bytes) -> None:
-        """The octets, if they are not those that were shown last; the changed ones marked."""
+        """The octets, if they are not those that were shown last; the changed ones marked.
+
+        What was injected because of a packet is compared with that packet.
+        """
         key = (seen.packet, seen.copy)
-        before = self._octets.get(key) or self._octets.get((seen.packet, 0))
+        origin = seen.cause if isinstance(seen, event.Inject) and seen.cause else seen.packet
+        before = self._octets.get(key) or self._octets.get((origin, 0))
         if before == octets:
             return
         marked = changed(before, octets) if before is not None else frozenset[int]()
