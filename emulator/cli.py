@@ -41,6 +41,10 @@ Family = Annotated[str, typer.Option("--family", metavar="FAMILY", help="Only ip
 Report = Annotated[
     str, typer.Option("--report", metavar="FOLDER", help="Write trace, capture, JUnit and HTML report there.")
 ]
+Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Under the schedule of this number.")]
+Schedules = Annotated[int, typer.Option("--schedules", metavar="K", help="Under so many schedules, from --seed on.")]
+Verifier = Annotated[str, typer.Option("--verifier", metavar="LEVEL", help="Watch drivers: off, normal or full.")]
+OnFinding = Annotated[str, typer.Option("--on-finding", metavar="WHAT", help="report, fail or raise.")]
 TraceFile = Annotated[Path, typer.Argument(metavar="FILE", help="trace.jsonl, or the folder of a report.")]
 PacketNumber = Annotated[int, typer.Option("--packet", metavar="N", help="Only events of this packet.")]
 Follow = Annotated[int, typer.Option("--follow", metavar="N", help="This packet over all hops, with its octets.")]
@@ -66,6 +70,10 @@ def run(
     queue: Queue = "",
     timeout: Timeout = 60.0,
     family: Family = "",
+    seed: Seed = None,
+    schedules: Schedules = 0,
+    verifier: Verifier = "full",
+    on_finding: OnFinding = "fail",
     report: Report = "",
 ) -> None:
     """Run scenarios on real traffic, in namespaces of their own."""
@@ -84,6 +92,10 @@ def run(
         queue=queue,
         timeout=timeout or None,
         family=family,
+        seed=seed or 0,
+        schedules=schedules or int(seed is not None),
+        verifier=verifier,
+        on_finding=on_finding,
         report=report,
     )
     _leave(run_wanted(targets or (), wanted, before=lambda: _require_root("run")))

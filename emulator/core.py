@@ -72,6 +72,8 @@ class Core:
         """Told of every injection into a stream, whose lists `submit` does not see: for the trace."""
         self.on_complete: Callable[[Injection, NtStatus], None] | None = None
         """Told of every completion, before the driver is."""
+        self.hold_completion: Callable[[Injection, Callable[[], None]], bool] | None = None
+        """Asked before each completion whether it waits; what it is given then completes it."""
         self.scramble_offsets = False
         """Whether lists come to their completion functions with another data start than they left with (CF-8)."""
         self.dispatch_threads: set[int] = set()

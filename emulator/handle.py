@@ -85,13 +85,19 @@ class InjectionHandle(InjectionCalls, StreamCalls):
     def complete(self, injection: Injection, status: NtStatus, *, dispatch_level: bool = True) -> None:
         """Give the list back to the driver with a status, by calling its completion function.
 
-        What the completion function raises is recorded as a violation.  Source: CF-1..CF-9.
+        What the completion function raises is recorded as a violation.  A schedule may put it off.
+        Source: CF-1..CF-9.
         """
+        hold = self.core.hold_completion
+        if hold is None or not hold(injection, lambda: self._give_back(injection, status, dispatch_level)):
+            self._give_back(injection, status, dispatch_level)
+
+    def _give_back(self, injection: Injection, status: NtStatus, dispatch_level: bool) -> None:
         core = self.core
         item = injection.net_buffer_list
         if injection.send_params is not None:
             self._check_buffers(injection.send_params)
-        if core.scramble_offsets:
+        if core.scramble_offsets or injection.scramble:
             item.advance(min(_SCRAMBLE, *(buffer.data_length for buffer in item.net_buffers())))
         item.status = status
         item.state = DRIVER

@@ -112,6 +112,10 @@ class Injection:
     packets_left = 1
     status = NtStatus.SUCCESS
     preserve_id = False
+    given_back = False
+    """Whether it was completed before all of it was seen again."""
+    scramble = False
+    """Whether its list comes back with another data start than it left with (CF-8)."""
     serial = 0
     """Its number on its host, while that is traced."""
 

@@ -68,6 +68,8 @@ class Ownership:
         """Told of every list a driver was given, and what it was cloned from: for the trace."""
         self.on_freed: Callable[[NetBufferList], None] | None = None
         """Told of every list a driver gave back."""
+        self.on_kept: Callable[[NetBufferList], None] | None = None
+        """Told of every original that a driver referenced, when its classify has returned (TR-3)."""
         self.live: dict[NetBufferList, Any] = {}
         """What drivers made and have not freed, with the stack of its making or None."""
         self._referenced: dict[NetBufferList, int] = {}
@@ -285,6 +287,8 @@ class Ownership:
         """
         if original.references:
             original.made_of = RETIRED_MARK
+            if self.on_kept is not None:
+                self.on_kept(original)
         else:
             original.state = RETIRED
 

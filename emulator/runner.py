@@ -15,6 +15,7 @@ from emulator.interrupts import Terminated, TimedOut, deadline, shielded, time_s
 from emulator.listener import Listener
 from emulator.results import Result
 from emulator.scenario import FAMILY_NAMES, Scenario
+from emulator.seeds import run_seeds
 from emulator.violations import Level, Reaction
 from emulator.wfptypes import AddressFamily
 from netns.errors import MissingFeature, NotPermitted
@@ -43,6 +44,9 @@ class Settings:
     pause: Pause | None = None
     kept: ExitStack | None = field(default=None, compare=False)
     """Takes the labs over, instead of their being removed at the end."""
+    seed: int = 0
+    schedules: int = 0
+    """Under how many schedules each scenario runs, those of the seed and the numbers after it; 0 is without."""
     evidence: Evidence | None = field(default=None, compare=False)
     """Records every bed."""
 
@@ -54,6 +58,8 @@ def run_one(
 
     Raises only what ends the whole run: KeyboardInterrupt, Terminated.
     """
+    if settings.schedules:
+        return run_seeds(item, settings, lambda one: run_one(item, one, listener, number))
     watching = listener or Listener()
     whole = Result(item.name, item.summary)
     began = time.monotonic()

@@ -43,6 +43,8 @@ class Scenario:
     group: str
     file: str = ""
     """Where it was read from; empty for one that comes with the project."""
+    own_timing: bool = False
+    """It decides itself when completions come, and is not run under schedules."""
 
     @property
     def target(self) -> str:
@@ -104,6 +106,7 @@ def scenario(
     cases: tuple[str, ...] = (),
     rules: tuple[str, ...] = (),
     group: str = "",
+    own_timing: bool = False,
 ) -> Callable[[Function], Function]: ...
 
 
@@ -115,17 +118,20 @@ def scenario(
     cases: tuple[str, ...] = (),
     rules: tuple[str, ...] = (),
     group: str = "",
+    own_timing: bool = False,
 ) -> Any:
     """Mark a function as a scenario, run once for each family; its own name is the scenario's.
 
-    `cases` are the acceptance cases it stands for, `rules` those of the contract that it proves.
+    `cases` are the acceptance cases it stands for, `rules` those of the contract that it proves.  With
+    `own_timing` it is not run under schedules: it decides itself when completions come.
     Raises BadScenario for what is no function, has no docstring, or names its families, cases or rules wrongly.
     """
 
     def mark(function: Function) -> Function:
         _check(function, families=families, cases=cases, rules=rules)
         where = group or function.__module__.rpartition(".")[2]
-        setattr(function, _MARK, Scenario(function.__name__, function, families, cases, rules, where))
+        made = Scenario(function.__name__, function, families, cases, rules, where, own_timing=own_timing)
+        setattr(function, _MARK, made)
         return function
 
     return mark if function is None else mark(function)

@@ -15,6 +15,7 @@ from emulator.loading import BadTarget, chosen
 from emulator.results import Result, exit_status
 from emulator.runner import Settings, run_one
 from emulator.scenario import FAMILY_NAMES, Scenario
+from emulator.violations import Level, Reaction
 
 if TYPE_CHECKING:
     from emulator.artifacts import Evidence
@@ -41,6 +42,11 @@ class Wanted:
     """Name of the queue backend; empty is the default one."""
     timeout: float | None = 60.0
     family: str = ""
+    seed: int = 0
+    schedules: int = 0
+    """0 is the ordinary run."""
+    verifier: str = "full"
+    on_finding: str = "fail"
     report: str = ""
     """The folder for the run's files; empty for none."""
     parts: str = ""
@@ -52,16 +58,39 @@ def settings_from(wanted: Mapping[str, Any]) -> Settings:
     from emulator.paths.queue import QueueBackend
     from emulator.topology import HostOptions
 
-    host = HostOptions()
+    host = HostOptions(level=_level(wanted["verifier"]), reaction=_reaction(wanted["on_finding"]))
     if wanted["queue"]:
         known = [item.value for item in QueueBackend]
         if wanted["queue"] not in known:
             raise BadTarget(f"there is no queue {wanted['queue']}; --queue takes {' or '.join(known)}")
-        host = HostOptions(backend=QueueBackend(wanted["queue"]))
+        host = replace(host, backend=QueueBackend(wanted["queue"]))
     if wanted["family"] not in ("", "ipv4", "ipv6"):
         raise BadTarget(f"there is no family {wanted['family']}; --family takes ipv4 or ipv6")
     family = _FAMILIES[wanted["family"]] if wanted["family"] else None
-    return Settings(host=host, timeout=wanted["timeout"], family=family, evidence=_evidence(wanted["parts"]))
+    if wanted["schedules"] < 0:
+        raise BadTarget("--schedules takes a number of 0 or more")
+    return Settings(
+        host=host,
+        timeout=wanted["timeout"],
+        family=family,
+        seed=wanted["seed"],
+        schedules=wanted["schedules"],
+        evidence=_evidence(wanted["parts"]),
+    )
+
+
+def _level(name: str) -> Level:
+    try:
+        return Level[name.upper()]
+    except KeyError:
+        raise BadTarget(f"there is no level {name}; --verifier takes off, normal or full") from None
+
+
+def _reaction(name: str) -> Reaction:
+    try:
+        return Reaction(name)
+    except ValueError:
+        raise BadTarget(f"there is no reaction {name}; --on-finding takes report, fail or raise") from None
 
 
 def _evidence(parts: str) -> Evidence | None:

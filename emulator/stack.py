@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from emulator.flows import Flow
+    from emulator.timing import Timing
     from emulator.trace import HostTrace
     from netns.namespace import Namespace
 
@@ -93,14 +94,14 @@ class Stack:
         self.endpoints = Endpoints(namespace, self.core.lab_failed)
         self.routing = Routing(namespace, self.core.lab_failed)
         self.course = Course(self.core, self.endpoints, self.routing)
-        self.packets = PacketPath(self.core, self.books, self.course, self._packet_done)
+        self.packets = PacketPath(self.core, self.books, self.course, self.packet_done)
         self.packets.guard.limit = loop_limit
         if group_forward_fragments:
             self.packets.groups = FragmentGroups(self.packets)
         self.hooks = Hooks(namespace, self.packets, QUEUE_NUMBER)
         self.sockets = NetworkInjector(namespace)
         self.raw = RawSockets(namespace)
-        self.injector = Injector(self.packets, self.sockets, self.raw, self._packet_done)
+        self.injector = Injector(self.packets, self.sockets, self.raw, self.packet_done)
         self.injector.verdicts = verdict_reinjection
         self.resets = Resets(self.endpoints, self.sockets)
         self.loop = IoLoop(namespace.name, after=self._after_round)
@@ -114,12 +115,14 @@ class Stack:
         self._started = False
         self._closed = False
         self._owned = ExitStack()
+        self.timing: Timing | None = None
+        """What plays a schedule here; it hangs itself on."""
         self.trace: HostTrace | None = None
         """What is told of everything that happens here; it hangs itself on."""
 
     def _join(self) -> None:
         """Have the parts call each other."""
-        self.packets.after_packet = self._perform_outbox
+        self.packets.after_packet = self.perform_outbox
         self.packets.before_burst = self._burst_begins
         self.packets.on_thread = self.loop.post
         self.injector.waiting = self._wait_for
@@ -180,7 +183,9 @@ class Stack:
             self.packets.drain()
             if before[1] == sum(book.offered for book in self.books.hooks.values()):
                 break
-        self._perform_outbox()
+        self.perform_outbox()
+        if self.timing is not None:
+            self.timing.flush()
         for injection in list(self._waiting):
             self._vanished(injection)
         if self.trace is not None:
@@ -192,16 +197,7 @@ class Stack:
         queue = self.packets.queue
         assert queue is not None
         queue.close()
-        counts = queue.counts()
-        self.books.lost = {
-            "queue overflow": counts.queue_overflowed,
-            "socket overflow": counts.socket_overflowed,
-            "verdict refused": counts.refused,
-            "malformed message": counts.malformed,
-            "never read": counts.unread,
-        }
-        if self.trace is not None:
-            self.trace.closed()
+        self.books.note_losses(queue.counts())
 
     def __enter__(self) -> Stack:
         return self.start()
@@ -298,7 +294,7 @@ class Stack:
             version = injection.family.version
             if not any((hook, version) in self.packets.hooks for hook in REENTRY[injection.function]):
                 injection.packets_left = 1
-                self._packet_done(injection, NtStatus.SUCCESS)
+                self.packet_done(injection, NtStatus.SUCCESS)
 
     # -- injections -------------------------------------------------------------------------------------
 
@@ -307,7 +303,8 @@ class Stack:
         if threading.get_ident() != self.loop.thread_id:
             self.loop.wake()
 
-    def _perform_outbox(self) -> None:
+    def perform_outbox(self) -> None:
+        """Perform the injections that wait, in order; on the host's thread."""
         outbox, perform, book = self._outbox, self.injector.perform, self.books.injections
         while outbox:
             injection = outbox.popleft()
@@ -316,11 +313,11 @@ class Stack:
 
     def _after_round(self) -> None:
         if self._outbox:
-            self._perform_outbox()
+            self.perform_outbox()
         queue = self.packets.queue
         assert queue is not None
         queue.flush()
-        if self._idle and not (self._waiting or self.packets.held):
+        if self._idle and not (self._waiting or self.packets.held or (self.timing is not None and self.timing.busy)):
             for waiter in self._idle:
                 waiter.set()
             self._idle.clear()
@@ -328,7 +325,7 @@ class Stack:
     def _wait_for(self, injection: Injection) -> None:
         self._waiting[injection] = time.monotonic() + VANISH_SECONDS
 
-    def _packet_done(self, injection: Injection, status: NtStatus) -> None:
+    def packet_done(self, injection: Injection, status: NtStatus) -> None:
         """One packet of an injection is through or stopped; the last one completes the list.
 
         The first failing status counts for the whole list.  Source: CF-5, NS-17, OR-7.
@@ -344,7 +341,8 @@ class Stack:
         if not nt_success(injection.status):
             book.failed += 1
         self.injector.done(injection)
-        injection.handle.complete(injection, injection.status)
+        if not injection.given_back:
+            injection.handle.complete(injection, injection.status)
 
     def _abort(self, flow: Flow) -> None:
         if flow.kept:
@@ -368,11 +366,9 @@ class Stack:
             self.packets.groups.expire()
 
     def _find_vanished(self) -> None:
-        if self._waiting:
-            now = time.monotonic()
-            for injection, deadline in list(self._waiting.items()):
-                if deadline <= now:
-                    self._vanished(injection)
+        now = time.monotonic()
+        for injection in [item for item, deadline in self._waiting.items() if deadline <= now]:
+            self._vanished(injection)
 
     def _vanished(self, injection: Injection) -> None:
         """A sent packet did not come by where it had to: the kernel dropped it on the way."""
@@ -380,7 +376,7 @@ class Stack:
             return
         self.books.injections.vanished += 1
         injection.packets_left = 1
-        self._packet_done(injection, NtStatus.DATA_NOT_ACCEPTED)
+        self.packet_done(injection, NtStatus.DATA_NOT_ACCEPTED)
 
     # -- what to say at the end -------------------------------------------------------------------------
 

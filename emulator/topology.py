@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from emulator.driver import Driver
 from emulator.interrupts import shielded
 from emulator.paths.queue import QueueBackend, QueueLimits
+from emulator.schedule import Schedule
 from emulator.stack import Stack
+from emulator.timing import Timing
 from emulator.violations import Level, Reaction
 from emulator.wfptypes import AddressFamily, WindowsVersion
 from netns.lab import Lab
@@ -48,6 +50,8 @@ class HostOptions:
     """How closely drivers are watched."""
     reaction: Reaction = Reaction.FAIL
     """What follows when a driver breaks a rule."""
+    schedule: Schedule | None = None
+    """When injections are performed and completed; None is as soon as possible."""
 
 
 @dataclass
@@ -210,6 +214,8 @@ class Bed:
             backend=options.backend,
             limits=options.limits,
         )
+        if options.schedule is not None:
+            Timing(stack, options.schedule, f"host {len(self._stacks)}")
         self._stacks.append(stack)
         return stack
 

@@ -157,7 +157,7 @@ class WatchedHandle(InjectionHandle):
 
     # -- completing -------------------------------------------------------------------------------------
 
-    def complete(self, injection: Injection, status: NtStatus, *, dispatch_level: bool = True) -> None:
+    def _give_back(self, injection: Injection, status: NtStatus, dispatch_level: bool) -> None:
         item = injection.net_buffer_list
         if isinstance(item, WatchedList):
             self._check_octets(injection, item)
@@ -165,7 +165,7 @@ class WatchedHandle(InjectionHandle):
         calling = self.core.locks.current_call()
         if calling is not None:
             self.core.locks.came_back("the completion function ran", calling)
-        super().complete(injection, status, dispatch_level=dispatch_level)
+        super()._give_back(injection, status, dispatch_level)
 
     def _check_octets(self, injection: Injection, item: WatchedList) -> None:
         digest, item.digest = item.digest, None

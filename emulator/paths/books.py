@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from emulator.paths.queue import HookNumber
+from emulator.paths.queue import HookNumber, QueueCounts
 
 
 @dataclass
@@ -55,6 +55,16 @@ class Books:
     injections: InjectionBook = field(default_factory=InjectionBook)
     lost: dict[str, int] = field(default_factory=dict)
     """Packets lost, by cause: queue or socket overflow, refused verdicts, never read."""
+
+    def note_losses(self, counts: QueueCounts) -> None:
+        """Take over what the queue says was lost, when it was closed."""
+        self.lost = {
+            "queue overflow": counts.queue_overflowed,
+            "socket overflow": counts.socket_overflowed,
+            "verdict refused": counts.refused,
+            "malformed message": counts.malformed,
+            "never read": counts.unread,
+        }
 
     @property
     def closed(self) -> bool:

@@ -94,7 +94,7 @@ def wrong_type_is_stale(pair: Pair, family: AddressFamily, check: Checks) -> Non
     check("completions then", len(completions), 1)
 
 
-@scenario(cases=("A05",), rules=("HD-2", "HD-4", "HD-8"))
+@scenario(cases=("A05",), rules=("HD-2", "HD-4", "HD-8"), own_timing=True)
 def destroy_waits_for_pending(pair: Pair, family: AddressFamily, check: Checks) -> None:
     """Destroy blocks until the completions have run; meanwhile the handle is closing.
 

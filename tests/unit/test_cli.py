@@ -23,7 +23,7 @@ Start = Callable[..., int]
 
 DEFAULTS = {
     "json": False, "jobs": 1, "keep": False, "pause_on_failure": False, "live": False, "verbosity": 1, "queue": "",
-    "timeout": 60.0, "family": "",
+    "timeout": 60.0, "family": "", "seed": 0, "schedules": 0, "verifier": "full", "on_finding": "fail",
 }  # fmt: skip
 
 
@@ -100,6 +100,9 @@ def test_help_imports_nothing_that_is_slow() -> None:
         (["run", "--keep", "-v"], ("run", ((),), {"keep": True, "verbosity": 2})),
         (["run", "--pause-on-failure", "--timeout", "0"], ("run", ((),), {"pause_on_failure": True, "timeout": None})),
         (["run", "--queue", "netlink", "--family", "ipv4"], ("run", ((),), {"queue": "netlink", "family": "ipv4"})),
+        (["run", "--seed", "7"], ("run", ((),), {"seed": 7, "schedules": 1})),
+        (["run", "--schedules", "3", "--verifier", "normal", "--on-finding", "raise"],
+         ("run", ((),), {"schedules": 3, "verifier": "normal", "on_finding": "raise"})),
         (["run", "--list"], ("list", ((), sys.stdout), {"cases": False, "as_json": False})),
         (["list", "a.py"], ("list", (["a.py"], sys.stdout), {"cases": False, "as_json": False})),
         (["list", "--cases", "--json"], ("list", ((), sys.stdout), {"cases": True, "as_json": True})),

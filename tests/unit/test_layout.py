@@ -19,8 +19,8 @@ OUTER = frozenset({
     "__init__", "__main__", "bench", "capturing", "cases", "checkout", "cleaning", "cli", "contract",
     "contract_plugin", "contract_print", "contract_results", "doctor", "evidence", "htmlreport", "interrupts",
     "junit", "listener", "listing", "live", "loading", "loop", "paths", "pytest_plugin", "recordfile",
-    "reference", "report", "rootless", "runner", "scenario", "scenarios", "selftest", "session", "shell",
-    "snapshot", "stack", "starter", "topology", "torture", "trace", "tracebuild", "tracecommand", "traffic",
+    "reference", "report", "rootless", "runner", "scenario", "scenarios", "seeds", "selftest", "session", "shell",
+    "snapshot", "stack", "starter", "timing", "topology", "torture", "trace", "tracebuild", "tracecommand", "traffic",
     "vm", "vmcommands", "vmfirst", "vmguest", "vmimage", "vmjob", "vmkernels", "vmmachine", "vmrequire",
     "vmscratch", "worker", "workers",
 })  # fmt: skip
