@@ -45,17 +45,15 @@ class LoopGuard:
     def blocked(self, view: IpView, history: History, record: int = 0) -> None:
         """An injected packet was blocked: whoever did that may be about to inject a copy."""
         chain = self._chains.get(record) or handles_of(history)
-        kept = self._blocked.setdefault(_octets(view), [])
-        if len(kept) < SAME_KEPT:
-            kept.append(chain)
+        _keep(self._blocked.setdefault(_octets(view), []), chain)
         if len(self._blocked) > KEPT:
             del self._blocked[next(iter(self._blocked))]
 
     def blocked_first(self, view: IpView) -> None:
         """A packet that nobody injected was blocked: a copy of it continues no chain."""
         kept = self._blocked.get(_octets(view))
-        if kept is not None and len(kept) < SAME_KEPT:
-            kept.append(())
+        if kept is not None:
+            _keep(kept, ())
 
     def continued(self, view: IpView, handle: object) -> Chain:
         """The chain that a fresh packet injected by `handle` continues, with that handle at its end."""
@@ -67,6 +65,13 @@ class LoopGuard:
         if not kept:
             del self._blocked[octets]
         return (*chain, handle)
+
+
+def _keep(kept: list[Chain], chain: Chain) -> None:
+    """Remember the newest: what was blocked last is what will be copied next."""
+    if len(kept) >= SAME_KEPT:
+        del kept[0]
+    kept.append(chain)
 
 
 def handles_of(history: History) -> Chain:

@@ -199,9 +199,13 @@ def test_a_block_where_the_flow_is_established_resets_the_connection(
     listener = server.socket(family, socket.SOCK_STREAM, port=TCP_PORT)
     listener.listen()
     near = client.socket(family, socket.SOCK_STREAM)
-    with pytest.raises((ConnectionResetError, ConnectionAbortedError)):
+
+    def talk() -> None:  # whether connect or the first read is told depends on who is quicker
         near.connect((server.address(family), TCP_PORT))
         near.recv(1)
+
+    with pytest.raises((ConnectionResetError, ConnectionAbortedError)):
+        talk()
     listener.settimeout(0.2)
     with pytest.raises(TimeoutError):
         listener.accept()
@@ -231,7 +235,7 @@ def test_a_flow_ends_with_its_connection(pair: Pair, family: AddressFamily, how:
                 contexts.associate(seen.flow_handle, int(seen.layer), self.callout_id, "mine")
             seen.permit()
 
-        def flow_delete(self, layer: int, callout_id: int, context: Any) -> None:  # type: ignore[override]
+        def flow_delete(self, layer: int, callout_id: int, context: Any) -> None:
             deleted.append(context)
 
     attach = Attach()
@@ -501,7 +505,7 @@ def test_headers_are_where_the_metadata_says(pair: Pair, family: AddressFamily) 
 
     def check(seen: Indication) -> None:
         metadata, item, info = seen.metadata, seen.net_buffer_list, seen.info
-        visited[info.group, bool(seen.inbound)] += 1  # type: ignore[index]
+        visited[info.group] += 1
         assert int(metadata.current_metadata_values) & ~int(info.metadata) == 0
         assert not metadata.has(M.SOURCE_INTERFACE_INDEX)
         if item is None:
@@ -543,8 +547,7 @@ def test_headers_are_where_the_metadata_says(pair: Pair, family: AddressFamily) 
         with pytest.raises(ConnectionRefusedError):
             sender.recv(1)
     stack.settle()
-    groups_seen = {group for group, _ in visited}  # type: ignore[misc]
-    assert groups_seen == set(groups)
+    assert set(visited) == set(groups)
     finish(stack)
 
 
