@@ -54,6 +54,14 @@ def run(arguments: Sequence[str], wishes: Wishes, out: TextIO) -> int:
     return _each(Job("run", tuple(arguments)), wishes, out)
 
 
+def doctor(arguments: Sequence[str], wishes: Wishes, out: TextIO) -> int:
+    """`wfplab doctor` with these arguments, in a guest for each kernel; what it prints and its status come back.
+
+    Raises UnknownKernel, NoEmulator, MissingFeature, ProgramFailed.
+    """
+    return _each(Job("doctor", tuple(arguments)), wishes, out)
+
+
 def build(names: Sequence[str], out: TextIO, *, anew: bool) -> int:
     """Build the images of these kernels where they are not current, or all of them `anew`."""
     for kernel in kernels_named(names):

@@ -33,6 +33,7 @@ def application() -> typer.Typer:
     )
     commands.command("test", context_settings=PASSED_ON)(run_tests)
     commands.command("run", context_settings=PASSED_ON)(run)
+    commands.command()(doctor)
     commands.command()(kernels)
     commands.command()(build)
     return commands
@@ -62,6 +63,19 @@ def run(
     from emulator import vm
 
     _leave(vm.run(arguments or (), _wishes(kernel, accel, minutes, memory), sys.stderr))
+
+
+def doctor(
+    kernel: Kernels = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")] = False,
+    accel: Acceleration = "auto",
+    minutes: Minutes = 60.0,
+    memory: Memory = 1024,
+) -> None:
+    """Say what a kernel lacks, and what that means."""
+    from emulator import vm
+
+    _leave(vm.doctor(["--json"] if json else [], _wishes(kernel, accel, minutes, memory), sys.stderr))
 
 
 def kernels() -> None:

@@ -53,6 +53,10 @@ class Work:
         timeout = self._timeout() if "--timeout" not in asked else ()
         return self._wfplab("run", *report, *timeout, *self.arguments)
 
+    def doctor(self) -> int:
+        """`wfplab doctor` with the arguments as they are."""
+        return self._wfplab("doctor", *self.arguments)
+
     def features(self) -> int:
         """Demand every feature that `wfplab doctor` knows, also where there is something else to fall back to."""
         document = self.results / "doctor.json"
@@ -129,7 +133,9 @@ def main(job: Path, results: Path) -> None:
     told = json.loads(job.read_text())
     work = Work(told, results)
     started = time.monotonic()
-    does: dict[str, Callable[[], int]] = {"test": work.test, "run": work.run, "pytest": work.pytest_alone}
+    does: dict[str, Callable[[], int]] = {
+        "test": work.test, "run": work.run, "doctor": work.doctor, "pytest": work.pytest_alone,
+    }  # fmt: skip
     status = does[told["command"]]()
     outcome = {"status": status, "seconds": round(time.monotonic() - started, 3), "release": os.uname().release}
     (results / "outcome.json").write_text(json.dumps(outcome) + "\n")

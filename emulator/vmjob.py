@@ -35,7 +35,7 @@ class Job:
     """What a guest is to do."""
 
     command: str
-    """`test`: doctor, all scenarios, all lab tests; `pytest`: pytest alone; `run`: scenarios."""
+    """`test`: doctor, all scenarios, all lab tests; `pytest`: pytest alone; `run` and `doctor`: that command."""
     arguments: tuple[str, ...] = ()
     time_factor: float = 1.0
     """By how much the guest is slower than the machines that time-outs are made for."""

@@ -23,6 +23,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     monkeypatch.setattr(checkout, "give_back", lambda root: None)
     monkeypatch.setattr(vm, "test", lambda arguments, wishes, out: call("test", arguments, wishes))
     monkeypatch.setattr(vm, "run", lambda arguments, wishes, out: call("run", arguments, wishes))
+    monkeypatch.setattr(vm, "doctor", lambda arguments, wishes, out: call("doctor", arguments, wishes))
     monkeypatch.setattr(vm, "build", lambda names, out, anew: call("build", names, anew))
     monkeypatch.setattr(vm, "kernels", lambda out: call("kernels"))
     return made
@@ -46,6 +47,7 @@ def status(*arguments: str) -> object:
             ["run", "a", "--json", "--accel", "kvm", "--memory", "2048"],
             ("run", ["a", "--json"], Wishes((), "kvm", size=Size(memory_mib=2048))),
         ),
+        (["doctor", "--kernel", "all", "--json"], ("doctor", ["--json"], Wishes(("all",)))),
         (["build"], ("build", (), False)),
         (["build", "trixie", "--anew"], ("build", ["trixie"], True)),
         (["kernels"], ("kernels",)),

@@ -117,6 +117,12 @@ def test_a_command_that_printed_nothing_is_a_failure_and_no_end(programs: Progra
     assert len(programs.started) == 3
 
 
+def test_doctor_is_asked_as_it_is(programs: Programs, tmp_path: Path) -> None:
+    programs.statuses["doctor"] = 1
+    assert outcome(tmp_path, "doctor", "--json") == 1
+    assert programs.started == [["emulator", "doctor", "--json"]]
+
+
 def test_a_scenario_without_faults_needs_no_line() -> None:
     assert told_scenarios(GOOD_RUN) == ["scenarios: 1 passed, 0 failed"]
 
