@@ -16,6 +16,12 @@ from emulator.fwpsk_callouts import CalloutFunctions
 from emulator.fwpsk_classify import FWPS_CLASSIFY_OUT0, FWPS_FILTER0, FWPS_FILTER1, FWPS_FILTER2
 from emulator.fwpsk_inject import InjectFunctions
 from emulator.fwpsk_lists import ListFunctions
+from emulator.fwpsk_stream import (
+    FWPS_STREAM_CALLOUT_IO_PACKET0,
+    FWPS_STREAM_DATA0,
+    FWPS_STREAM_DATA_OFFSET0,
+    StreamFunctions,
+)
 from emulator.fwpsk_structs import (
     FWPS_CALLOUT0,
     FWPS_CALLOUT1,
@@ -41,7 +47,7 @@ from emulator.fwpsk_values import (
 )
 
 
-class Fwpsk(InjectFunctions, ListFunctions, CalloutFunctions, TagFunctions):
+class Fwpsk(InjectFunctions, StreamFunctions, ListFunctions, CalloutFunctions, TagFunctions):
     """The fwpsk.h functions of one emulated host.
 
     A value given as a handle that is no live handle of the host is refused as a dead one is.
@@ -68,6 +74,9 @@ __all__ = [
     "FWPS_PACKET_LIST_INFORMATION_QUERY_INBOUND",
     "FWPS_PACKET_LIST_INFORMATION_QUERY_IPSEC",
     "FWPS_PACKET_LIST_INFORMATION_QUERY_OUTBOUND",
+    "FWPS_STREAM_CALLOUT_IO_PACKET0",
+    "FWPS_STREAM_DATA0",
+    "FWPS_STREAM_DATA_OFFSET0",
     "FWPS_TRANSPORT_SEND_PARAMS0",
     "FWPS_TRANSPORT_SEND_PARAMS1",
     "SCOPE_ID",

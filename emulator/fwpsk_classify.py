@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from emulator.callout import ClassifyFn, NotifyFn
+from emulator.fwpsk_stream import FWPS_STREAM_CALLOUT_IO_PACKET0
 from emulator.fwpsk_structs import FWPS_ACTION0
 from emulator.fwpsk_values import FWPS_INCOMING_METADATA_VALUES0, FWPS_INCOMING_VALUES0
 from emulator.fwptypes import FWP_UINT64, FWP_VALUE0
@@ -141,7 +142,7 @@ class FWPS_CLASSIFY_OUT0:
 
 def layer_data(seen: Indication) -> Any:
     """What classifyFn gets as layerData: the list, a stream layer's data, or None.  Source: CO-12."""
-    return seen.net_buffer_list if seen.stream is None else seen.stream
+    return seen.net_buffer_list if seen.stream is None else FWPS_STREAM_CALLOUT_IO_PACKET0(seen.stream)
 
 
 def as_classify(classify_fn: Callable[..., None], version: int) -> ClassifyFn:

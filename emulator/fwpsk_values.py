@@ -195,7 +195,12 @@ class FWPS_INCOMING_METADATA_VALUES0:
         data = self._seen.metadata.discard_metadata
         return FWPS_DISCARD_METADATA0(*((POISON,) * 3 if data == POISON else data))
 
-    flags = 0
+    @property
+    def flags(self) -> int:
+        """FWPS_INCOMING_FLAG_… bits (ST-42)."""
+        stream = self._seen.stream
+        return 0 if stream is None else int(stream.incoming_flags)
+
     reserved = 0
 
     def __getattr__(self, name: str) -> int:

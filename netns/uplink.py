@@ -33,7 +33,6 @@ from netns.uplinkrules import (
     host_text,
     remember_text,
     splice_text,
-    table_of,
 )
 from netns.uplinktap import open_tap
 
@@ -57,8 +56,8 @@ SETTINGS = {
 class SpliceUplink:
     """The splice namespace of one uplink; whoever makes it closes it, and live connections then end."""
 
-    def __init__(self, host: Namespace, uplink: str) -> None:
-        """Insert it; nothing is lifted yet.
+    def __init__(self, host: Namespace, uplink: str, *, serial: int = 0) -> None:
+        """Insert it; nothing is lifted yet. Two beside one uplink differ by their `serial`, below 10000.
 
         Raises KernelRefused, NotPermitted, MissingFeature (no nft, or a kernel that cannot), Closed.
         """
@@ -66,7 +65,8 @@ class SpliceUplink:
         self.uplink = uplink
         self._closed = True  # until all of it exists
         number = host.index_of(uplink)
-        self.host_port, self.wire_port = f"wfs{number}h", f"wfs{number}w"
+        self.host_port, self.wire_port = f"wfs{number}h{serial}", f"wfs{number}w{serial}"
+        self.table = f"wfplab-splice-{number}-{serial}"
         self._addresses: set[str] = set()
         self._neighbours: dict[str, tuple[str, bool]] = {}
         with ExitStack() as undo:
@@ -92,17 +92,17 @@ class SpliceUplink:
             return [one.get("address") for one in ipr.get_addr()]
 
         addresses = [one.partition("%")[0] for one in self.host.netlink(own) if one]
-        self._nft(chosen_text(self.uplink, lifts, dict.fromkeys(addresses)))
+        self._nft(chosen_text(self.table, lifts, dict.fromkeys(addresses)))
 
     def forget(self, connections: Sequence[Ends]) -> None:
         """Take ended connections off the books. Raises ProgramFailed when one of them was not on them."""
-        text = forget_text(self.uplink, connections)
+        text = forget_text(self.table, connections)
         if text:
             self._nft(text)
 
     def remember(self, connections: Sequence[Ends]) -> None:
         """Put connections back that were forgotten while their ends were being used again."""
-        text = remember_text(self.uplink, connections)
+        text = remember_text(self.table, connections)
         if text:
             self._nft(text)
 
@@ -230,7 +230,7 @@ class SpliceUplink:
             self.namespace.add_route(everything, interface=inner[1])
         try:
             self.namespace.run(["nft", "-f", "-"], input=splice_text(inner))
-            self._nft(host_text(self.uplink, self.host_port, self.wire_port))
+            self._nft(host_text(self.table, self.uplink, self.host_port, self.wire_port))
         except ProgramFailed as error:
             name = "nft netdev tables with fwd and dup"
             raise MissingFeature(name, needed_by=("stream",), detail=str(error)) from error
@@ -244,9 +244,8 @@ class SpliceUplink:
         self.host.netlink(lambda ipr: ipr.link("del", index=index))
 
     def _remove_table(self) -> None:
-        table = table_of(self.uplink)
         with suppress(Closed):
-            self._nft(f"table netdev {table}\ndelete table netdev {table}\n")
+            self._nft(f"table netdev {self.table}\ndelete table netdev {self.table}\n")
 
     def close(self) -> None:
         """Remove it; closing twice, or after the host's namespace, is allowed."""

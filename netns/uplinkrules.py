@@ -13,7 +13,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-TABLE = "wfplab-splice"
 PASSING = 0xA5000000
 """Mark of frames on their way from the splice namespace out of the uplink; cleared there."""
 DIVERTED = 1
@@ -54,12 +53,12 @@ class Lift:
                 raise ValueError(f"ports {ports} are not first and last of a range")
 
 
-def host_text(uplink: str, host_port: str, wire_port: str) -> str:
+def host_text(table: str, uplink: str, host_port: str, wire_port: str) -> str:
     """The table in the host's namespace; nothing is chosen yet.
 
     `host_port` leads to the splice namespace's side of the host, `wire_port` to that of the wire.
     """
-    lines = [f"table netdev {table_of(uplink)} {{"]
+    lines = [f"table netdev {table} {{"]
     for version in (4, 6):
         ip = _ip(version)
         lines += [
@@ -100,9 +99,9 @@ def _lifting(way: str, port: str) -> list[str]:
     ]
 
 
-def chosen_text(uplink: str, lifts: Iterable[Lift], addresses: Iterable[str]) -> str:
+def chosen_text(table: str, lifts: Iterable[Lift], addresses: Iterable[str]) -> str:
     """Exchange what is chosen, in one step; `addresses` are the host's own: what it forwards is not chosen."""
-    table = f"netdev {table_of(uplink)}"
+    table = f"netdev {table}"
     lines = [f"flush chain {table} chosen-out", f"flush chain {table} chosen-in"]
     own = list(addresses)
     for version in (4, 6):
@@ -118,7 +117,7 @@ def chosen_text(uplink: str, lifts: Iterable[Lift], addresses: Iterable[str]) ->
     return "\n".join(lines) + "\n"
 
 
-def forget_text(uplink: str, connections: Sequence[Ends]) -> str:
+def forget_text(table: str, connections: Sequence[Ends]) -> str:
     """Take connections that have ended off the sets."""
     lines = []
     for version in (4, 6):
@@ -128,13 +127,13 @@ def forget_text(uplink: str, connections: Sequence[Ends]) -> str:
             if (":" in local) == (version == 6)
         ]
         if keys:
-            lines.append(f"delete element netdev {table_of(uplink)} lifted{version} {{ {', '.join(keys)} }}\n")
+            lines.append(f"delete element netdev {table} lifted{version} {{ {', '.join(keys)} }}\n")
     return "".join(lines)
 
 
-def remember_text(uplink: str, connections: Sequence[Ends]) -> str:
+def remember_text(table: str, connections: Sequence[Ends]) -> str:
     """Put connections back into the sets."""
-    return forget_text(uplink, connections).replace("delete element", "add element")
+    return forget_text(table, connections).replace("delete element", "add element")
 
 
 def splice_text(devices: Sequence[str]) -> str:
@@ -156,11 +155,6 @@ def splice_text(devices: Sequence[str]) -> str:
         "drop\n"
         "}\n}\n"
     )
-
-
-def table_of(uplink: str) -> str:
-    """The name of the host's table for one uplink."""
-    return f'"{TABLE}-{uplink}"' if not uplink.replace("-", "").isalnum() else f"{TABLE}-{uplink}"
 
 
 def _ip(version: int) -> str:

@@ -16,7 +16,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Protocol
 
 from emulator.paths.stream_lifts import lifts_for
-from emulator.paths.stream_uplink import UplinkPath
+from emulator.paths.stream_uplink import COUNTED, UplinkPath
 from emulator.stream_engine import STREAM_LAYERS
 
 if TYPE_CHECKING:
@@ -60,12 +60,14 @@ class StreamPath:
         self.core = core
         self.namespace = namespace
         self.paths: dict[str, UplinkPath] = {}
-        self.lost = 0
+        self._past: dict[str, int] = dict.fromkeys(COUNTED, 0)
         self._loop = loop
         self._uplinks = uplinks
         self._chores: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._guard = threading.RLock()
+        self._serial = 0
+        """A new one for each insertion: the last one may still be on its way out."""
         self._lifted = False
         self._closed = False
 
@@ -101,8 +103,9 @@ class StreamPath:
                 self._take_down(self.paths.pop(gone))
         for name in names:
             if name not in self.paths:
+                self._serial = (self._serial + 1) % 10000
                 path = UplinkPath(
-                    self.core, self.namespace, name, post=self._loop.post, chore=self._chores.put
+                    self.core, self.namespace, name, serial=self._serial, post=self._loop.post, chore=self._chores.put
                 )
                 self.paths[name] = path
                 self._loop.add(path.poller.fileno(), path.poller.turn)
@@ -147,6 +150,8 @@ class StreamPath:
         try:
             self._loop.call(stop)
         finally:
+            for name, count in path.counts().items():
+                self._past[name] += count
             path.splicing.close()
 
     def _work(self) -> None:
@@ -157,17 +162,11 @@ class StreamPath:
 
     def counts(self) -> dict[str, int]:
         """How many connections were established, refused and reset, and how many octets went which way."""
-        paths = list(self.paths.values())
-        return {
-            "live": sum(len(path.live) for path in paths),
-            "established": sum(path.established for path in paths),
-            "refused": sum(path.openings.refused for path in paths),
-            "expired": sum(path.openings.expired for path in paths),
-            "failed": sum(path.openings.failed for path in paths),
-            "reset": sum(path.resets for path in paths),
-            "octets_copied": sum(path.copied + sum(c.copied for c in path.live.values()) for path in paths),
-            "octets_passed": sum(path.passed + sum(c.passed for c in path.live.values()) for path in paths),
-        }
+        total = dict(self._past)
+        for path in list(self.paths.values()):
+            for name, count in path.counts().items():
+                total[name] = total.get(name, 0) + count
+        return total
 
     def close(self) -> None:
         """Reset what lives and remove the splice namespaces; while the loop still runs. Twice is allowed."""

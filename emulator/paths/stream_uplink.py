@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 FRAMES_PER_TURN = 64
 LINGER_SECONDS = 900.0
 """How long an ended connection may take to bring what it still holds to a peer that does not read."""
+COUNTED = ("live", "established", "refused", "expired", "failed", "reset", "octets_copied", "octets_passed")
+"""Connections, then octets through user space and octets that the kernel alone moved."""
 
 
 class UplinkPath:
@@ -41,12 +43,13 @@ class UplinkPath:
         host: Namespace,
         uplink: str,
         *,
+        serial: int,
         post: Callable[[Callable[[], None]], None],
         chore: Callable[[Callable[[], None]], None],
     ) -> None:
         """Insert the splice namespace; raises LabError."""
         self.core = core
-        self.splicing = SpliceUplink(host, uplink)
+        self.splicing = SpliceUplink(host, uplink, serial=serial)
         self.poller = Poller()
         self.live: dict[Ends, Connection] = {}
         self.established = 0
@@ -74,6 +77,17 @@ class UplinkPath:
     def busy(self) -> bool:
         """True while connections live, are on their way, or still send what they hold."""
         return bool(self.live or self.openings.pending or self._lingering)
+
+    def counts(self) -> dict[str, int]:
+        """The books, by the names of `COUNTED`."""
+        live = list(self.live.values())
+        counts = (
+            len(live), self.established, self.openings.refused, self.openings.expired, self.openings.failed,
+            self.resets,
+            self.copied + sum(connection.copied for connection in live),
+            self.passed + sum(connection.passed for connection in live),
+        )  # fmt: skip
+        return dict(zip(COUNTED, counts, strict=True))
 
     @property
     def forgetting(self) -> bool:
