@@ -121,7 +121,7 @@ def test_every_document_with_examples_is_followed() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("<!-- file: a.py -->\n```python\nx = 1\n```\n```console\n$ wfplab run a.py\nall is well\n```\n", "did not write"),
+        ("<!-- file: a.py -->\n```python\nx\n```\n```console\n$ wfplab run a.py\nwell\n```\n", "did not write"),
         ("```python\nx = 1\n```\n", "which file is this"),
         ("<!-- file: a.py -->\n```python\nx\n```\n<!-- replace in a.py: y => z -->\n", "'y' is not in a.py once"),
     ],
@@ -129,3 +129,14 @@ def test_every_document_with_examples_is_followed() -> None:
 def test_a_document_that_is_wrong_is_noticed(text: str, told: str, tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match=told):
         Reader(tmp_path).follow(text)
+
+
+def test_troubleshooting_explains_every_name_that_doctor_uses() -> None:
+    from netns.catalogue import KERNEL, NFQUEUE, PROGRAMS, TPROXY
+    from netns.features import CABLES, NAMESPACES
+
+    names = {NAMESPACES, CABLES, *(probe.name for probe in KERNEL), *(f"program {each.name}" for each in PROGRAMS)}
+    names |= {name.format(version) for name in (NFQUEUE, TPROXY) for version in (4, 6)}
+    table = (ROOT / "docs" / "troubleshooting.md").read_text().partition("## Messages")[0]
+    explained = set(re.findall("`([^`]+)`", table))
+    assert names - explained == set()
