@@ -26,7 +26,8 @@ class Strict:
         self.beds: list[Bed] = []
 
     def make(self, kind: type[B], options: HostOptions = HostOptions(), **more: Any) -> B:  # noqa: B008
-        bed = self.owned.enter_context(kind(options, **more))
+        bed = kind(options, **more)
+        self.owned.callback(bed.close)
         self.beds.append(bed)
         return bed
 
