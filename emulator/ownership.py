@@ -166,6 +166,8 @@ class Ownership:
         made.made_of = made.memory if made._first is None else made.structure()
         made.parent = parent
         made.protocol = parent.protocol
+        if parent.info is not None:
+            made.info = parent.info
         parent.child_count += 1
         origin = parent.origin
         if origin is not None:

@@ -50,6 +50,8 @@ class HostOptions:
     """How closely drivers are watched."""
     reaction: Reaction = Reaction.FAIL
     """What follows when a driver breaks a rule."""
+    checksum_offload: bool = False
+    """Whether drivers are shown outgoing packets whose checksums are left to the network card (GE-17)."""
     schedule: Schedule | None = None
     """When injections are performed and completed; None is as soon as possible."""
 
@@ -214,6 +216,7 @@ class Bed:
             backend=options.backend,
             limits=options.limits,
         )
+        stack.packets.offload = options.checksum_offload
         if options.schedule is not None:
             Timing(stack, options.schedule, f"host {len(self._stacks)}")
         self._stacks.append(stack)

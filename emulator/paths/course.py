@@ -212,6 +212,8 @@ class Course:
         item.base = base
         item.state = INDICATED
         item.protocol = view.protocol
+        if held.info is not None:
+            item.info = held.info
         seen = step.kind(
             self.core, step.layer, step.inbound, item, memory, view.start, view.end, interface, self.interfaces
         )

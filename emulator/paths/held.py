@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from emulator.octets import IpView
+from emulator.offload import finished
 
 if TYPE_CHECKING:
     from emulator.flows import Flow
+    from emulator.netbuffer import ChecksumInfo
     from emulator.paths.packets import PacketPath
     from emulator.paths.queue import QueuedPacket
 
@@ -25,6 +27,8 @@ class Held:
 
     claims = 0
     """Clones and references that keep the packet from being dropped."""
+    info: ChecksumInfo | None = None
+    """What the network card is to finish, where that is played (GE-17)."""
     edited = False
     """True once its octets may differ from what the kernel has."""
     settled = False
@@ -47,6 +51,12 @@ class Held:
         self.view = view
         self.header = bytes(packet.payload[:HEADER_OCTETS])
         """Its first octets as they arrived: clones share and may change the octets."""
+
+    def changed_octets(self) -> bytes | bytearray | None:
+        """Its octets as they leave, when they may differ from what the kernel has; else None."""
+        if not self.edited:
+            return None
+        return self.packet.payload if self.info is None else finished(self.packet.payload)
 
     def first_octets(self) -> bytes:
         """The first 44 octets as they are now."""

@@ -17,6 +17,7 @@ from emulator.looping import Chain, handles_of, told
 from emulator.netbuffer import CREATED
 from emulator.ntstatus import NtStatus
 from emulator.octets import UDP, IpView, Malformed, flaw
+from emulator.offload import finished
 from emulator.paths.forward import EXEMPT_MARK, ForwardSender
 from emulator.paths.held import NOT_ASKED, Held
 from emulator.paths.network import NetworkInjector
@@ -88,7 +89,7 @@ class Injector:
             return
         assert self.packets.queue is not None
         self.packets.queue.flush()  # what was decided before goes first (OR-1)
-        packets = item.packets()
+        packets = item.packets() if item.info is None else [bytes(finished(octets)) for octets in item.packets()]
         injection.packets_left = len(packets)
         self.packets.books.injections.by_injector += 1
         for octets in packets:
@@ -149,7 +150,7 @@ class Injector:
         injection.packets_left = 1
         self.packets.books.injections.by_verdict += 1
         if function == FORWARD:
-            self.packets.reinjected(held, packet.payload if held.edited else None, EXEMPT_MARK)
+            self.packets.reinjected(held, held.changed_octets(), EXEMPT_MARK)
             self.completed(injection, _SUCCESS)
             return True
         if held.edited:
@@ -227,7 +228,7 @@ class Injector:
         cut = here == PREROUTING and view.is_fragment
         final = cut or packets.is_last(here, view)
         mark = self.ledger.mark(history, None if final else injection, fragment=cut)
-        packets.reinjected(held, held.packet.payload if held.edited else None, mark)
+        packets.reinjected(held, held.changed_octets(), mark)
         if final:
             self.completed(injection, _SUCCESS)
         else:

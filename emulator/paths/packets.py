@@ -13,6 +13,7 @@ from emulator.ledger import ID_MASK, MAGIC, Record
 from emulator.looping import LoopGuard
 from emulator.ntstatus import NtStatus
 from emulator.octets import IpView, Malformed
+from emulator.offload import leave_to_card
 from emulator.paths.books import Books
 from emulator.paths.course import Course
 from emulator.paths.groups import FragmentGroups
@@ -59,6 +60,8 @@ class PacketPath:
         """Run after every packet: injections made while it was shown are performed there."""
         self.before_burst: Callable[[], None] = lambda: None
         """Run before each burst of packets."""
+        self.offload = False
+        """Whether drivers are shown outgoing packets whose checksums are left to the card (GE-17)."""
         self.guard = LoopGuard(LOOP_LIMIT)
         """Told of packets that one callout injected and another blocked: what loops are made of."""
         self.on_thread: Callable[[Callable[[], None]], None] = lambda work: work()
@@ -154,6 +157,8 @@ class PacketPath:
 
     def _output(self, packet: QueuedPacket, view: IpView, record: Record | None) -> None:
         held = Held(self, packet, view)
+        if self.offload:
+            held.info = leave_to_card(packet.payload, view)
         interface = packet.arrival.out_device
         history = record.history if record is not None else ()
         flags = _LOOPBACK if interface == self.loopback_index else 0
@@ -168,6 +173,8 @@ class PacketPath:
             self._pass(packet, POSTROUTING)
             return
         held = Held(self, packet, view)
+        if self.offload:
+            held.info = leave_to_card(packet.payload, view)
         interface = packet.arrival.out_device
         history = record.history if record is not None else ()
         flags = _LOOPBACK if interface == self.loopback_index else 0
@@ -209,7 +216,7 @@ class PacketPath:
         """A packet may go on; its injection is complete when no further hook sees it."""
         assert self.queue is not None
         held.settled = True
-        octets = payload or (held.packet.payload if held.edited else None)
+        octets = payload or (held.changed_octets() if held.edited else None)
         self.queue.settle(held.packet, _ACCEPT, octets, mark)
         self.books.hooks[hook].passed += 1
         if record is not None and record.injection is not None and (final or self.is_last(hook, held.view)):

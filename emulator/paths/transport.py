@@ -16,6 +16,7 @@ from emulator.headers import ip_header
 from emulator.injection import Injection
 from emulator.ntstatus import NtStatus
 from emulator.octets import UDP, IpView
+from emulator.offload import finished
 from emulator.paths.endpoints import Endpoint, Endpoints
 from emulator.paths.plans import OUTPUT, POSTROUTING
 from emulator.paths.routing import Routing
@@ -81,6 +82,8 @@ class TransportSender:
             packet = self._packet(injection, version, source, remote, protocol, data, options)
         except InvalidParameter:
             return NtStatus.INVALID_PARAMETER
+        if injection.net_buffer_list.info is not None:
+            packet = bytearray(finished(packet))
         view = IpView(packet)
         if protocol == UDP and has_no_checksum(view) and not _meant(injection):
             fix_checksums(packet)

@@ -23,7 +23,7 @@ Start = Callable[..., int]
 
 DEFAULTS = {
     "json": False, "jobs": 1, "keep": False, "pause_on_failure": False, "live": False, "verbosity": 1, "queue": "",
-    "timeout": 60.0, "family": "", "seed": 0, "schedules": 0, "verifier": "full", "on_finding": "fail",
+    "timeout": 60.0, "family": "", "report": "", "seed": 0, "schedules": 0, "verifier": "full", "on_finding": "fail",
 }  # fmt: skip
 
 
