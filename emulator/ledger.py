@@ -1,8 +1,8 @@
 """The ledger of injections: who injected which packet, in what order, and which mark tells it.
 
 A packet's history is a tuple of `Entry`, oldest first, one for each successful injection in its lineage.
-Between user space and the kernel it travels as a number in the packet's mark: 8 bits of magic, 24 bits of
-record id.  This is the only module that knows the bits of a mark.
+Between user space and the kernel it travels as a number in the packet's mark: 8 bits of magic, one that tells
+fragments, 23 bits of record id.  This is the only module that knows the bits of a mark.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ MAGIC = 0xA6
 EXEMPT_MAGIC = 0xA7
 """Top octet of the mark of a forward-injected packet: no layer sees it again (FW-3)."""
 MAGIC_MASK = 0xFF000000
-ID_MASK = 0x00FFFFFF
+FRAGMENT_BIT = 0x00800000
+"""Set in the mark of a fragment: what INPUT sees with it was put together from fragments (LA-20)."""
+ID_MASK = 0x007FFFFF
 
 
 class Entry(NamedTuple):
@@ -84,7 +86,7 @@ class Ledger:
             number = number % ID_MASK + 1
         self._next = number
         self._young[number] = _new(Record, (history, injection, fragment))
-        return MAGIC << 24 | number
+        return MAGIC << 24 | FRAGMENT_BIT | number if fragment else MAGIC << 24 | number
 
     def record(self, mark: int) -> Record | None:
         """The record a packet's mark leads to; None for a mark of somebody else, or none (QS-2)."""

@@ -9,7 +9,7 @@ import threading
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, Literal
 
-from emulator.ledger import EXEMPT_MAGIC, MAGIC, MAGIC_MASK
+from emulator.ledger import EXEMPT_MAGIC, FRAGMENT_BIT, MAGIC, MAGIC_MASK
 from emulator.paths.plans import FORWARD, INPUT, POSTROUTING, PREROUTING, hooks_for
 from emulator.paths.queue import HookNumber
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from emulator.paths.packets import PacketPath
     from netns.namespace import Namespace
     from netns.rules import InstalledRules
-    from netns.ruletext import QueueRule
+    from netns.ruletext import Mark, QueueRule
 
 HookSet = set[tuple[int, int]]
 """(hook, IP version) pairs."""
@@ -34,9 +34,12 @@ class Hooks:
         self._queue = queue
         self._rules: InstalledRules | None = None
         self._standing: list[QueueRule] = []
-        self._marked: HookSet = set()
-        """Hooks at which only packets with a mark of ours are taken."""
+        self._gathered: HookSet = set()
+        """Hooks at which only what was put together from fragments is taken."""
         self._exact: HookSet = set()
+        """Hooks that packets which must leave octet for octet have to pass."""
+        self._exact_only: HookSet = set()
+        """Of those, the ones at which nothing but packets with a mark of ours is taken."""
         self._guard = threading.RLock()
 
     def follow(self) -> HookSet:
@@ -48,22 +51,23 @@ class Hooks:
         with self._guard:
             layers = packets.core.engine.layers()
             wanted = hooks_for(layers)
-            marked = {(INPUT, version) for hook, version in wanted if hook == PREROUTING} | self._exact
-            self._marked = marked - wanted
+            # What was reassembled is told by its mark, and shown where it comes by next (LA-20).
+            self._gathered = {(INPUT, version) for hook, version in wanted if hook == PREROUTING} - wanted
+            self._exact_only = self._exact - wanted
             before = set(packets.hooks)
-            packets.hooks |= wanted | marked
+            packets.hooks |= wanted | self._exact_only
             packets.course.replan(wanted)
             routed = (version for hook, version in wanted if hook == FORWARD)
             packets.course.forwards = frozenset(v for v in routed if self._namespace.sysctl(_FORWARDING[v]) != "0")
             self._install(wanted)
-            packets.hooks = wanted | marked
+            packets.hooks = wanted | self._exact_only
             return before - packets.hooks
 
     def refresh(self) -> None:
         """Interfaces or addresses have changed: the rules that name them follow."""
         with self._guard:
             if self._rules is not None and self._packets.course.forwards:
-                self._install(self._packets.hooks - self._marked)
+                self._install(self._packets.hooks - self._exact_only)
 
     def need_exact(self, version: int) -> None:
         """Have marked packets pass the last hook, where their octets are put back as they were given (NS-19)."""
@@ -98,10 +102,18 @@ class Hooks:
                 hook=Hook[HookNumber(hook).name],
                 queue=self._queue,
                 exempt=Mark(EXEMPT_MAGIC << 24, MAGIC_MASK),
-                marked=Mark(MAGIC << 24, MAGIC_MASK) if (hook, version) in self._marked else None,
+                marked=self._marked((hook, version)),
             )
-            for hook, version in sorted(wanted | self._marked)
+            for hook, version in sorted(wanted | self._gathered | self._exact_only)
         ]
+
+    def _marked(self, where: tuple[int, int]) -> Mark | None:
+        """The mark that packets must have to be taken at a hook; None where all are taken."""
+        from netns.ruletext import Mark
+
+        if where in self._gathered:
+            return Mark(MAGIC << 24 | FRAGMENT_BIT, MAGIC_MASK | FRAGMENT_BIT)
+        return Mark(MAGIC << 24, MAGIC_MASK) if where in self._exact_only else None
 
     def _passing_through(self, wanted: HookSet) -> list[QueueRule]:
         """Rules for the packets that IPFORWARD is shown although they begin or end here, no others (FW-7)."""
