@@ -108,11 +108,10 @@ def test_refusals_are_the_documented_statuses() -> None:
     flow_id = driver.bench.flow.number
     status, chain = STATUS_SUCCESS, driver.bench.core.ownership.create_from(b"x")
     common: Any = (driver.handle, None, 0, flow_id, driver.callout_id, FWPS_LAYER_STREAM_V4)
-    status = driver.fwpsk.FwpsStreamInjectAsync0(
-        *common, FWPS_STREAM_FLAG_SEND_DISCONNECT, chain, 1, driver.complete, None
-    )
+    inject: Any = driver.fwpsk.FwpsStreamInjectAsync0
+    status = inject(*common, FWPS_STREAM_FLAG_SEND_DISCONNECT, chain, 1, driver.complete, None)
     assert status == STATUS_FWP_INVALID_PARAMETER
-    status = driver.fwpsk.FwpsStreamInjectAsync0(*common, FWPS_STREAM_FLAG_SEND, chain, 1, None, None)
+    status = inject(*common, FWPS_STREAM_FLAG_SEND, chain, 1, None, None)
     assert status == STATUS_FWP_NULL_POINTER
     where = (flow_id, driver.callout_id, FWPS_LAYER_STREAM_V4)
     status = driver.fwpsk.FwpsStreamContinue0(*where, FWPS_STREAM_FLAG_RECEIVE)
