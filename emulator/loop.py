@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+from netns.patience import patient
+
 JOIN_SECONDS = 5.0
 """How long `close` waits for the thread: a callback that does not return must not keep everything else."""
 _OWN = f"{Path(__file__).parent}/"
@@ -96,6 +98,7 @@ class IoLoop:
         if not self._thread.is_alive():
             raise RuntimeError("the host's I/O loop has stopped") from self.failure
         self.post(run)
+        timeout = patient(timeout)
         deadline = time.monotonic() + timeout
         while not done.wait(0.2):
             if not self._thread.is_alive() and not done.is_set():

@@ -19,6 +19,7 @@ from emulator.seeds import run_seeds
 from emulator.violations import Level, Reaction
 from emulator.wfptypes import AddressFamily
 from netns.errors import MissingFeature, NotPermitted
+from netns.patience import patient
 
 if TYPE_CHECKING:
     from emulator.artifacts import Evidence
@@ -138,7 +139,9 @@ class _Run:
         try:
             arguments = self._arguments()
             watched = self.listener.watching(self.number, self.label, self.beds)
-            with watched, deadline(self.settings.timeout, f"scenario {self.item.name}"):
+            timeout = self.settings.timeout
+            limit = None if timeout is None else patient(timeout)
+            with watched, deadline(limit, f"scenario {self.item.name}"):
                 self.item.function(**arguments)
                 for bed in self.beds:
                     bed.unload_drivers()

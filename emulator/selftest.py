@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import TextIO
 
 from emulator.checkout import source_tree
+from netns.patience import FACTOR, patient
 
 FAILED = 1
 CANNOT_RUN = 77
+
+PYTEST_SECONDS = 60
 
 _LINTERS = (("ruff", "check", "."), ("mypy",))
 
@@ -50,4 +53,7 @@ def run(pytest_arguments: Sequence[str], *, out: TextIO) -> int:
 
 def _step(command: Sequence[str], root: Path) -> int:
     # -P: with -m, the working folder would come first on the search path.
-    return subprocess.run([sys.executable, "-P", "-m", *command], cwd=root, check=False).returncode
+    environment = dict(os.environ)
+    if FACTOR in environment:
+        environment["PYTEST_TIMEOUT"] = f"{patient(PYTEST_SECONDS):g}"
+    return subprocess.run([sys.executable, "-P", "-m", *command], cwd=root, env=environment, check=False).returncode

@@ -39,6 +39,7 @@ from emulator.paths.stream import StreamPath
 from emulator.violations import Level, Reaction
 from emulator.wfptypes import Action, FilterFlag, WindowsVersion
 from netns.errors import Closed
+from netns.patience import patient
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -392,5 +393,5 @@ class Stack:
             self._idle.append(quiet)
 
         self.loop.post(ask)
-        if not quiet.wait(timeout):
+        if not quiet.wait(patient(timeout)):
             raise TimeoutError(f"{self.namespace.name}: injections or held packets are still pending")

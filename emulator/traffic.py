@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from emulator.wfptypes import AddressFamily
 from netns.capture import Capture
+from netns.patience import patient
 
 if TYPE_CHECKING:
     from emulator.topology import Host
@@ -60,7 +61,7 @@ class Datagrams:
         self.source.canaries.sent += 1
         mark = b"canary %d" % self._canaries
         self._canary_out.sendto(mark, (self.target.address(self.family), CANARY_PORT))
-        until = time.monotonic() + DEADLINE
+        until = time.monotonic() + patient(DEADLINE)
         while not self._came(mark):
             raised = any(host.emulated and host.stack.core.callback_errors for host in (self.source, self.target))
             if raised or time.monotonic() > until:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 PYTEST_SECONDS = 60
-SCENARIO_SECONDS = 60
 NOT_IN_A_GUEST = ("tests/lab/test_package.py", "tests/lab/test_vm_guest.py")
 """Lab tests that need a network, or a machine to boot guests on."""
 
@@ -50,8 +49,7 @@ class Work:
         """`wfplab run` with the arguments as they are; where they ask for no report, one comes back all the same."""
         asked = {word.partition("=")[0] for word in self.arguments}
         report = self._report() if asked.isdisjoint(("--report", "--list", "--help")) else ()
-        timeout = self._timeout() if "--timeout" not in asked else ()
-        return self._wfplab("run", *report, *timeout, *self.arguments)
+        return self._wfplab("run", *report, *self.arguments)
 
     def doctor(self) -> int:
         """`wfplab doctor` with the arguments as they are."""
@@ -73,7 +71,7 @@ class Work:
         """Run all scenarios; the document of results and the report come back, and what failed is said."""
         document = self.results / "scenarios.json"
         with document.open("wb") as file:
-            status = self._wfplab("run", "--json", *self._report(), *self._timeout(), stdout=file)
+            status = self._wfplab("run", "--json", *self._report(), stdout=file)
         found = self._printed(document)
         for line in told_scenarios(found) if found else ():
             _say(line)
@@ -97,9 +95,6 @@ class Work:
     def _report(self) -> list[str]:
         """Trace, capture and page of all that is run."""
         return ["--report", str(self.results / "report")]
-
-    def _timeout(self) -> list[str]:
-        return ["--timeout", f"{SCENARIO_SECONDS * self.factor:g}"]
 
     def _wfplab(self, *arguments: str, stdout: Any = None) -> int:
         return self._call([sys.executable, "-P", "-m", "emulator", *arguments], stdout)

@@ -18,6 +18,7 @@ from typing import Self
 from netns import syscalls
 from netns.errors import FramesLost, NotSeen, refused
 from netns.namespace import Namespace
+from netns.patience import patient
 
 ETH_P_ALL = 3
 SOL_PACKET = 263
@@ -121,6 +122,7 @@ class Capture:
         Raises NotSeen (with the frames that were) after `timeout` seconds, and unless `lossy` FramesLost.
         """
         sock = self._open_socket()
+        timeout = patient(timeout)
         deadline = time.monotonic() + timeout
         poller = select.poll()
         poller.register(sock, select.POLLIN)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Literal
 
 from netns.errors import BadName, Closed, MissingFeature, NotReady, ProgramFailed, ProgramTimedOut
+from netns.patience import patient
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LOG_SHOWN_OCTETS = 65536
@@ -140,6 +141,7 @@ class Process:
         Raises ProgramTimedOut after `timeout` seconds (it then still runs), and with `check` ProgramFailed
         for a status other than 0.
         """
+        timeout = patient(timeout)
         try:
             status = self._child.wait(timeout)
         except subprocess.TimeoutExpired as error:
@@ -154,7 +156,7 @@ class Process:
         Raises subprocess.TimeoutExpired after `timeout` seconds; it then still runs.
         """
         data = None if input is None else input.encode()
-        out, err = self._child.communicate(data, timeout)
+        out, err = self._child.communicate(data, patient(timeout))
         return (out or b"").decode(errors="replace"), (err or b"").decode(errors="replace")
 
     def wait_ready(
@@ -177,6 +179,7 @@ class Process:
             return bound and (pattern is None or bool(pattern.search(self.output() + self.errors())))
 
         what = f"`{self.argv[0]}` (port {port}/{protocol})" if port is not None else f"`{self.argv[0]}`"
+        timeout = patient(timeout)
         deadline = time.monotonic() + timeout
         pause_ms = FIRST_PAUSE_MS
         while not ready():
@@ -200,7 +203,7 @@ class Process:
         if self._texts is not None:
             return self._child.returncode
         self.terminate()
-        self._ended_within(int(timeout * 1000))
+        self._ended_within(int(patient(timeout) * 1000))
         # The leader is not reaped yet (or runs on), so its number still names this group and no other.
         if self._child.returncode is None:
             self._kill_group()

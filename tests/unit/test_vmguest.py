@@ -98,16 +98,14 @@ def test_a_failed_scenario_is_told_with_its_check(
 def test_the_status_is_that_of_the_program(status: int, said: int, programs: Programs, tmp_path: Path) -> None:
     programs.statuses["run"] = status
     assert outcome(tmp_path, "run", "--list", "x") == said
-    assert programs.started == [["emulator", "run", "--timeout", "600", "--list", "x"]]
+    assert programs.started == [["emulator", "run", "--list", "x"]]
 
 
 def test_a_run_brings_a_report_back_unless_it_makes_one(programs: Programs, tmp_path: Path) -> None:
     outcome(tmp_path, "run", "x")
-    outcome(tmp_path, "run", "--report=here", "--timeout", "5", "x")
-    more = ["--report", f"{tmp_path}/report", "--timeout", "600"]
-    assert programs.started == [
-        ["emulator", "run", *more, "x"], ["emulator", "run", "--report=here", "--timeout", "5", "x"],
-    ]  # fmt: skip
+    outcome(tmp_path, "run", "--report=here", "x")
+    report = ["--report", f"{tmp_path}/report"]
+    assert programs.started == [["emulator", "run", *report, "x"], ["emulator", "run", "--report=here", "x"]]
 
 
 def test_a_command_that_printed_nothing_is_a_failure_and_no_end(programs: Programs, tmp_path: Path) -> None:
