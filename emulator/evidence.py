@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 _OWN = f"{Path(__file__).parent}/"
 _SCENARIOS = f"{_OWN}scenarios/"
+REMEMBERED = 2000
+"""Events of a bed that are kept for the report of a failure: the latest."""
 _NETNS = f"{Path(__file__).parent.parent}/netns/"
 
 
@@ -38,6 +40,21 @@ def sections(bed: Bed) -> list[tuple[str, str]]:
         if trace is not None:
             found.append((f"{host.name}: trace", trace.text()))
     return found
+
+
+def remember(bed: Bed) -> None:
+    """From now on keep the latest of what a bed's emulated hosts do, for `sections`; one that is traced is left alone."""
+    import time
+
+    from emulator.trace import Tracer
+    from emulator.traceevents import Place
+
+    untraced = [host for host in bed if host.emulated is not None and host.emulated.trace is None]
+    if untraced:
+        tracer = Tracer(time.time_ns, most=REMEMBERED)
+        for host in untraced:
+            assert host.emulated is not None
+            tracer.attach(Place(name=host.name, emulated=True), host.emulated)
 
 
 def books(stack: Stack) -> list[str]:

@@ -237,6 +237,7 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
 def _bed(name: str) -> Any:
     @pytest.fixture(name=name)
     def bed(request: pytest.FixtureRequest) -> Iterator[Bed]:
+        from emulator.evidence import remember
         from emulator.topology import BEDS
 
         with _possible(request.config):
@@ -244,6 +245,7 @@ def _bed(name: str) -> Any:
             made = BEDS[name](_host_options(request.config), label=request.node.name)
         with made:
             request.node.stash.setdefault(_BEDS, []).append(made)
+            remember(made)
             yield made
             made.unload_drivers()
             _close_books(request, made)

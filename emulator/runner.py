@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from emulator.checks import Check, Checks
-from emulator.evidence import place, sections, told
+from emulator.evidence import place, remember, sections, told
 from emulator.interrupts import Terminated, TimedOut, deadline, shielded, time_stopped
 from emulator.listener import Listener
 from emulator.results import Result
@@ -170,6 +170,7 @@ class _Run:
                     self.beds.append(arguments[name])
                     if self.settings.evidence is not None:
                         self.settings.evidence.begin(arguments[name], self.item.name, self.title)
+                    remember(arguments[name])
             else:
                 arguments[name] = self.checks if self._wants_checks(name) else self.family
         return arguments
