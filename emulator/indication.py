@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from emulator.interfaces import InterfaceTable
 
 _BLOCK, _PERMIT, _CONTINUE, _NONE = (int(a) for a in (Action.BLOCK, Action.PERMIT, Action.CONTINUE, Action.NONE))
+_ABSORB = int(ClassifyOutFlag.ABSORB)
 
 
 class Indication:
@@ -191,7 +192,7 @@ class Indication:
     @property
     def absorbed(self) -> bool:
         """True when the data was blocked silently (CO-17)."""
-        return bool(self.out_flags & ClassifyOutFlag.ABSORB)
+        return bool(self.out_flags & _ABSORB)
 
     # -- what a callout does with the packet ------------------------------------------------------------
 

@@ -62,6 +62,11 @@ class Held:
         """The first 44 octets as they are now."""
         return bytes(self.packet.payload[:HEADER_OCTETS]) if self.edited else self.header
 
+    def has_first_header(self) -> bool:
+        """Whether its IP header is the one that it arrived with; False also where that is not known any more."""
+        size = self.view.header_size
+        return size <= HEADER_OCTETS and self.packet.payload[:size] == self.header[:size]
+
     def first_destination(self) -> bytes:
         """The destination address that it arrived with, network order."""
         header = self.header

@@ -141,11 +141,12 @@ class Injector:
         view = held.view
         if item.end != view.end or not self.verdicts or self.under_way or packet.arrival.gso:
             return False
-        if held.edited:
+        other = held.edited and not held.has_first_header()
+        if other:
             if flaw(packet.payload, VERSION_OF_FAMILY[injection.family]) is not None:
                 return False
             view = IpView(packet.payload)
-        if not self._same_way(injection, held, view):
+        if not self._same_way(injection, held, view, other):
             return False
         injection.packets_left = 1
         self.packets.books.injections.by_verdict += 1
@@ -167,8 +168,11 @@ class Injector:
         held.packet.payload = bytearray(held.packet.payload)
         return fix_checksums(held.packet.payload, view.start, view.end)
 
-    def _same_way(self, injection: Injection, held: Held, view: IpView) -> bool:
-        """True when the kernel would treat the held packet as what is injected: same start, same route."""
+    def _same_way(self, injection: Injection, held: Held, view: IpView, other: bool) -> bool:
+        """True when the kernel would treat the held packet as what is injected: same start, same route.
+
+        `other` tells that the IP header is no longer the one it came with.
+        """
         function = injection.function
         start = injection.net_buffer_list.start
         arrival = held.packet.arrival
@@ -180,18 +184,18 @@ class Injector:
             if injection.interface != arrival.out_device or held.passes_through:
                 return False
         elif function in (NETWORK_SEND, TRANSPORT_SEND):
-            if held.edited and self.sender.source_refused(view) is not None:
+            if other and self.sender.source_refused(view) is not None:
                 return False
         else:
             if injection.interface != arrival.in_device or injection.sub_interface != SUB_INTERFACE:
                 return False
             if injection.interface == self.packets.loopback_index:
                 return False  # NR-9: what came by loopback is not received again
-            if held.edited and self.receiver.refused(view, loopback=False) is not None:
+            if other and self.receiver.refused(view, loopback=False) is not None:
                 return False
             if arrival.hook == PREROUTING:
                 return True  # it is routed after this hook
-        return not held.edited or view.destination == held.first_destination()
+        return not other or view.destination == held.first_destination()
 
     def _same_send(self, injection: Injection, held: Held, view: IpView) -> bool:
         """The same for a transport send, whose destination and sender are named beside the data."""
