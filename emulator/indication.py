@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from emulator.handle import InjectionHandle
     from emulator.interfaces import InterfaceTable
 
+_ABSORB = int(ClassifyOutFlag.ABSORB)
 _BLOCK, _PERMIT, _CONTINUE, _NONE = (int(a) for a in (Action.BLOCK, Action.PERMIT, Action.CONTINUE, Action.NONE))
 _ABSORB = int(ClassifyOutFlag.ABSORB)
 

@@ -53,25 +53,30 @@ class SendParams:
     """An IP header of the caller's own, for a raw send (version 1 only)."""
 
 
+_NOTHING = (None, None, None)
+_BUFFER_NAMES = ("remoteAddress", "controlData", "headerIncludeHeader")
+
+
 class HeldSendParams:
     """The engine's view of send parameters while the injection is pending: the buffers, and what they held."""
 
-    __slots__ = ("remote_scope_id", "_buffers", "_copies")
+    __slots__ = ("remote_scope_id", "remote_address", "_buffers", "_copies")
 
     def __init__(self, params: SendParams) -> None:
         self.remote_scope_id = params.remote_scope_id
         address, control, header = params.remote_address, params.control_data, params.header_include_header
-        self._buffers = (address, control, header)
-        self._copies = (
-            bytes(address),
-            None if control is None else bytes(control),
-            None if header is None else bytes(header),
-        )
-
-    @property
-    def remote_address(self) -> bytes:
-        """The address as it was at the call, network order."""
-        return self._copies[0]
+        self.remote_address = bytes(address)
+        """As it was at the call, network order."""
+        self._buffers: tuple[Any, ...] = ()
+        """Empty when none can change."""
+        self._copies: tuple[bytes | None, ...] = _NOTHING
+        if control is not None or header is not None or type(address) is not bytes:
+            self._buffers = (address, control, header)
+            self._copies = (
+                self.remote_address,
+                None if control is None else bytes(control),
+                None if header is None else bytes(header),
+            )
 
     @property
     def control_data(self) -> bytes | None:
@@ -85,8 +90,9 @@ class HeldSendParams:
 
     def died_early(self) -> str | None:
         """Which buffer no longer holds what it held at the call; None when all do (TS-7, TS-10)."""
-        names = ("remoteAddress", "controlData", "headerIncludeHeader")
-        for name, buffer, copy in zip(names, self._buffers, self._copies, strict=True):
+        if not self._buffers:
+            return None
+        for name, buffer, copy in zip(_BUFFER_NAMES, self._buffers, self._copies, strict=True):
             if isinstance(buffer, bytes) or buffer is None:
                 continue
             try:

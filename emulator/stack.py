@@ -60,6 +60,9 @@ WIND_UP_SECONDS = 5.0
 """How long closing waits for the I/O thread to settle what it holds; a classify may keep it."""
 
 
+_SUCCESS = NtStatus.SUCCESS
+
+
 class Stack:
     """The emulated Windows stack of one namespace.
 
@@ -331,15 +334,16 @@ class Stack:
 
         The first failing status counts for the whole list.  Source: CF-5, NS-17, OR-7.
         """
-        injection.packets_left -= 1
-        if nt_success(injection.status) and not nt_success(status):
+        left = injection.packets_left = injection.packets_left - 1
+        if status is not _SUCCESS and nt_success(injection.status) and not nt_success(status):
             injection.status = status
-        if injection.packets_left > 0:
+        if left > 0:
             return
-        self._waiting.pop(injection, None)
+        if self._waiting:
+            self._waiting.pop(injection, None)
         book = self.books.injections
         book.completed += 1
-        if not nt_success(injection.status):
+        if injection.status is not _SUCCESS and not nt_success(injection.status):
             book.failed += 1
         self.injector.done(injection)
         if not injection.given_back:

@@ -15,7 +15,7 @@ from emulator.indication import Indication
 from emulator.interfaces import InterfaceTable
 from emulator.layerids import Layer
 from emulator.layers import discard_layer
-from emulator.netbuffer import INDICATED, RETIRED, STACK, NetBufferList
+from emulator.netbuffer import RETIRED, NetBufferList
 from emulator.octets import TCP, UDP, IpView
 from emulator.paths.endpoints import Endpoints, has_handler
 from emulator.paths.held import NOT_ASKED, Held
@@ -76,7 +76,7 @@ class Course:
         """IP versions of which both directions are seen, so that an answer is known as one."""
         self.reset: Callable[[Held, IpView, bool], None] = lambda held, view, inbound: None
         """Close a connection, one of whose packets this is; True for an incoming one (CO-20)."""
-        self.at: dict[int, Callable[[Held, IpView, History, int, int], Indication | None]] = {
+        self.at: dict[int, Callable[[Held, History, int, int], Indication | None]] = {
             PREROUTING: self.prerouting,
             INPUT: self.input,
             FORWARD: self.forward,
@@ -95,103 +95,112 @@ class Course:
 
     # -- the hooks --------------------------------------------------------------------------------------
 
-    def prerouting(self, held: Held, view: IpView, history: History, interface: int, flags: int) -> Indication | None:
+    def prerouting(self, held: Held, history: History, interface: int, flags: int) -> Indication | None:
         """A packet has come in; a fragment is shown as a packet and then as a fragment (LA-20, LA-21)."""
+        view = held.view
         steps = self.plans[PREROUTING, view.version, 0].steps
         if not view.is_fragment:
-            return self._walk(steps, held, view, history, interface, flags)
-        return self._walk(steps, held, view, history, interface, flags) or self._walk(
-            steps, held, view, history, interface, flags | _FRAGMENT
+            return self._walk(steps, held, history, interface, flags)
+        return self._walk(steps, held, history, interface, flags) or self._walk(
+            steps, held, history, interface, flags | _FRAGMENT
         )
 
-    def reassembled(self, held: Held, view: IpView, history: History, interface: int, flags: int) -> Indication | None:
+    def reassembled(self, held: Held, history: History, interface: int, flags: int) -> Indication | None:
         """A packet was put together from fragments that PREROUTING has shown (LA-20)."""
-        steps = self.plans[PREROUTING, view.version, 0].steps
-        return self._walk(steps, held, view, history, interface, flags | _REASSEMBLED)
+        steps = self.plans[PREROUTING, held.version, 0].steps
+        return self._walk(steps, held, history, interface, flags | _REASSEMBLED)
 
-    def input(self, held: Held, view: IpView, history: History, interface: int, flags: int) -> Indication | None:
+    def input(self, held: Held, history: History, interface: int, flags: int) -> Indication | None:
         """A whole packet is about to reach a socket of this host."""
+        view = held.view
         version = view.version
         if self.forwards and version in self.forwards:
-            seen = self._passes_in(held, view, history, interface, flags)
+            seen = self._passes_in(held, history, interface, flags)
             if seen is not None:
                 return seen
         plan = self.plans[INPUT, version, kind_of(view)]
         if not plan.finds and not plan.tracks:
             return None
-        unverified = held.edited or held.packet.arrival.checksum_unverified
-        if unverified and transport_checksum_ok(view) is False:  # the kernel will drop it, unseen (NR-7)
-            return self._unfit(held, view, history, interface, flags, _CHECKSUM_INVALID)
+        if held.packet.arrival.checksum_unverified or held.edited:
+            if transport_checksum_ok(view) is False:  # the kernel will drop it, unseen (NR-7)
+                return self._unfit(held, history, interface, flags, _CHECKSUM_INVALID)
         if plan.finds and not has_handler(view):
             found = held.endpoint = self.endpoints.of_packet(view, held.first_octets(), True, interface)
             if found is None and view.protocol in (TCP, UDP):
                 reason = _ENDPOINT_NOT_FOUND if view.protocol == TCP else _PORT_UNREACHABLE
-                return self._unfit(held, view, history, interface, flags, reason)
-        return self._flow(plan, True, held, view, history, interface, flags)
+                return self._unfit(held, history, interface, flags, reason)
+        return self._flow(plan, True, held, history, interface, flags)
 
-    def forward(self, held: Held, view: IpView, history: History, interface: int, flags: int) -> Indication | None:
+    def forward(self, held: Held, history: History, interface: int, flags: int) -> Indication | None:
         """A packet is on its way through this host."""
-        return self._walk(self.plans[FORWARD, view.version, 0].steps, held, view, history, interface, flags)
+        for step in self.plans[FORWARD, held.version, 0].steps:
+            return self.indicate(step, held, history, interface, flags)  # there is one at most
+        return None
 
-    def output(self, held: Held, view: IpView, history: History, interface: int, flags: int) -> Indication | None:
+    def output(self, held: Held, history: History, interface: int, flags: int) -> Indication | None:
         """A socket of this host, or its stack, sends a packet, whole."""
+        view = held.view
         plan = self.plans[OUTPUT, view.version, kind_of(view)]
         if not plan.steps:
             return None
-        return self._flow(plan, False, held, view, history, interface, flags)
+        return self._flow(plan, False, held, history, interface, flags)
 
-    def postrouting(self, held: Held, view: IpView, history: History, interface: int, flags: int) -> Indication | None:
+    def postrouting(self, held: Held, history: History, interface: int, flags: int) -> Indication | None:
         """A packet of this host is about to leave, whole."""
-        version = view.version
-        steps = self.plans[POSTROUTING, version, 0].steps
-        seen = self._walk(steps, held, view, history, interface, flags)
+        version = held.version
+        seen = self._walk(self.plans[POSTROUTING, version, 0].steps, held, history, interface, flags)
         if seen is None and version in self.forwards:
-            return self._passes_out(held, view, history, interface, flags)
+            return self._passes_out(held, history, interface, flags)
         return seen
 
     # -- what the hooks have in common ------------------------------------------------------------------
 
     def _walk(
-        self, steps: tuple[Step, ...], held: Held, view: IpView, history: History, interface: int, flags: int
+        self, steps: tuple[Step, ...], held: Held, history: History, interface: int, flags: int
     ) -> Indication | None:
         for step in steps:
-            seen = self.indicate(step, held, view, history, interface, flags)
+            seen = self.indicate(step, held, history, interface, flags)
             if seen is not None:
                 return seen
         return None
 
     def _flow(
-        self, plan: Plan, inbound: bool, held: Held, view: IpView, history: History, interface: int, flags: int
+        self, plan: Plan, inbound: bool, held: Held, history: History, interface: int, flags: int
     ) -> Indication | None:
         """Show a packet at the layers above IP; its flow begins, is established and ends on the way."""
         tracker = self.tracker
-        found, due = tracker.look(view, held.first_octets(), inbound) if plan.tracks else (None, 0)
-        held.flow = found.flow if found is not None else None
-        if inbound:
-            held.authorisation_due = bool(due & BEGINS) and view.version in self.both_ways
+        found: Conversation | None = None
+        due = 0
+        if plan.tracks:
+            found, due = tracker.look(held.view, held.first_octets(), inbound)
+        if found is not None:
+            held.flow = found.flow
+        elif held.flow is not None:
+            held.flow = None
+        if due and inbound:
+            held.authorisation_due = bool(due & BEGINS) and held.version in self.both_ways
         for step in plan.steps:
             if step.due:
                 if not step.due & due:
                     continue
                 if step.layer < 0:
-                    found = tracker.begin(view, held.first_octets(), inbound)
+                    found = tracker.begin(held.view, held.first_octets(), inbound)
                     held.flow = found.flow
                     held.authorisation_due = False
                     continue
-            seen = self.indicate(step, held, view, history, interface, flags)
+            seen = self.indicate(step, held, history, interface, flags)
             if seen is not None:
-                self._refused(step, held, view, seen, found)
+                self._refused(step, held, seen, found)
                 return seen
         if due and found is not None:
             tracker.passed(found, due)
         return None
 
-    def _refused(
-        self, step: Step, held: Held, view: IpView, seen: Indication, found: Conversation | None
-    ) -> None:
+    def _refused(self, step: Step, held: Held, seen: Indication, found: Conversation | None) -> None:
         """Blocked where flows are authorised, a flow does not begin; blocked where it is established, it ends."""
         if found is None or not step.due:
             return
+        view = held.view
         if step.layer in _ESTABLISHED and view.protocol == TCP:
             self.reset(held, view, step.inbound)
             self.tracker.end(found)
@@ -201,51 +210,30 @@ class Course:
                 self.reset(held, view, step.inbound)  # so that connect fails now
 
     def indicate(
-        self, step: Step, held: Held, view: IpView, history: History, interface: int, flags: int
-    ) -> Indication | None:
+        self, step: Step, held: Held, history: History, interface: int, flags: int
+    ) -> PathIndication | None:
         """Show a packet at one layer; the indication when it was blocked there, None when it may go on."""
-        if not step.with_data:
-            return self._indicate_bare(step, held, view, interface, flags)
-        base, start = step.offsets(view)
-        memory = held.packet.payload
-        item = NetBufferList(memory, start, view.end, STACK, history, held)
-        item.base = base
-        item.state = INDICATED
-        item.protocol = view.protocol
-        if held.info is not None:
-            item.info = held.info
-        seen = step.kind(
-            self.core, step.layer, step.inbound, item, memory, view.start, view.end, interface, self.interfaces
-        )
-        seen.held = held
-        seen.known_view = view
-        seen.condition_flags = flags
-        seen.flow = held.flow
-        arrival = held.packet.arrival
-        if arrival.in_device and arrival.out_device:
-            seen.source_interface, seen.destination_interface = arrival.in_device, arrival.out_device
+        seen = step.kind(self.core, step, held, history, interface, flags)
         passed = self.engine.classify(seen)
-        if item.start != start or item.flat is False:
-            self._check_offset(item, start - base)
-        if held.claims:
+        if seen.item is not None:
+            self._take_back(seen.item, seen)
+        return None if passed else seen
+
+    def _may_pass(self, seen: PathIndication) -> bool:
+        """What the callouts decide."""
+        passed = self.engine.classify(seen)
+        if seen.item is not None:
+            self._take_back(seen.item, seen)
+        return passed
+
+    def _take_back(self, item: NetBufferList, seen: PathIndication) -> None:
+        """The list that callouts were shown is no longer theirs."""
+        if item.start != seen.start or item._first is not None:
+            self._check_offset(item, seen.offset)
+        if item.references:
             self.core.ownership.retire(item)
         else:
             item.state = RETIRED
-        return None if passed else seen
-
-    def _indicate_bare(
-        self, step: Step, held: Held, view: IpView, interface: int, flags: int
-    ) -> Indication | None:
-        """Show a layer that has no packet: layerData is NULL (QS-11)."""
-        seen = step.kind(
-            self.core, step.layer, step.inbound, None, held.packet.payload, view.start, view.end, interface,
-            self.interfaces,
-        )  # fmt: skip
-        seen.held = held
-        seen.known_view = view
-        seen.condition_flags = flags
-        seen.flow = held.flow
-        return None if self.engine.classify(seen) else seen
 
     def _check_offset(self, item: NetBufferList, offset: int) -> None:
         if item.data_offset != offset:
@@ -259,57 +247,45 @@ class Course:
 
     # -- weak-host traffic ------------------------------------------------------------------------------
 
-    def _passes_in(self, held: Held, view: IpView, history: History, interface: int, flags: int) -> Indication | None:
+    def _passes_in(self, held: Held, history: History, interface: int, flags: int) -> Indication | None:
         """A packet for an address of another interface is shown as one that passes through (FW-7)."""
-        steps = self.plans[FORWARD, view.version, 0].steps
-        owner = self.interfaces.owner(view.destination) if steps else None
+        steps = self.plans[FORWARD, held.version, 0].steps
+        owner = self.interfaces.owner(held.view.destination) if steps else None
         if owner is None or owner.index == interface or owner.loopback or flags & 1:
             return None
-        held.passes_through = True
-        return self._pass_through(steps[0], held, view, history, (interface, owner.index), flags | _INBOUND_PASS_THRU)
+        return self._pass_through(steps[0], held, history, (interface, owner.index), flags | _INBOUND_PASS_THRU)
 
-    def _passes_out(self, held: Held, view: IpView, history: History, interface: int, flags: int) -> Indication | None:
+    def _passes_out(self, held: Held, history: History, interface: int, flags: int) -> Indication | None:
         """A packet from an address of another interface is shown as one that passes through (FW-7)."""
-        steps = self.plans[FORWARD, view.version, 0].steps
-        owner = self.interfaces.owner(view.source) if steps else None
+        steps = self.plans[FORWARD, held.version, 0].steps
+        owner = self.interfaces.owner(held.view.source) if steps else None
         if owner is None or owner.index == interface or owner.loopback or flags & 1:
             return None
-        held.passes_through = True
-        return self._pass_through(steps[0], held, view, history, (owner.index, interface), flags | _OUTBOUND_PASS_THRU)
+        return self._pass_through(steps[0], held, history, (owner.index, interface), flags | _OUTBOUND_PASS_THRU)
 
     def _pass_through(
-        self, step: Step, held: Held, view: IpView, history: History, interfaces: tuple[int, int], flags: int
+        self, step: Step, held: Held, history: History, devices: tuple[int, int], flags: int
     ) -> Indication | None:
-        item = NetBufferList(held.packet.payload, view.start, view.end, STACK, history, held)
-        item.state = INDICATED
-        item.protocol = view.protocol
-        seen = self._shown(step.layer, True, held, view, item, interfaces[0], flags)
-        seen.source_interface, seen.destination_interface = interfaces
-        passed = self.engine.classify(seen)
-        self.core.ownership.retire(item)
-        return None if passed else seen
+        held.passes_through = True
+        seen = PathIndication(self.core, step, held, history, devices[0], flags)
+        seen.devices = devices
+        return None if self._may_pass(seen) else seen
 
     # -- discards ---------------------------------------------------------------------------------------
 
     def _unfit(
-        self, held: Held, view: IpView, history: History, interface: int, flags: int, reason: tuple[int, int, int]
+        self, held: Held, history: History, interface: int, flags: int, reason: tuple[int, int, int]
     ) -> Indication | None:
         """Show what the transport would throw away, and answer; a BLOCK keeps it silent (LA-13, LA-15)."""
         network = reason[0] == DiscardModule.NETWORK
         group = "INBOUND_IPPACKET" if network else "INBOUND_TRANSPORT"
-        layer = int(Layer[f"{group}_V{view.version}_DISCARD"])
+        layer = int(Layer[f"{group}_V{held.version}_DISCARD"])
         if layer not in self.engine.at_layer:
             return None
-        base, start = behind_ip(view) if network else payload(view)
-        item = NetBufferList(held.packet.payload, start, view.end, STACK, history, held)
-        item.base = base
-        item.state = INDICATED
-        item.protocol = view.protocol
-        seen = self._shown(layer, True, held, view, item, interface, flags)
+        step = Step(layer, True, behind_ip if network else payload, kind=_kind(layer))
+        seen = step.kind(self.core, step, held, history, interface, flags)
         seen.discard = reason
-        passed = self.engine.classify(seen)
-        self.core.ownership.retire(item)
-        return None if passed else seen
+        return None if self._may_pass(seen) else seen
 
     def discarded(self, held: Held, seen: Indication) -> None:
         """Show a packet that was not blocked silently at the discard layer, which only looks (CO-17, MD-13)."""
@@ -317,25 +293,15 @@ class Course:
         original = seen.net_buffer_list
         if layer is None or original is None or int(layer) not in self.engine.at_layer:
             return
-        item = NetBufferList(held.packet.payload, original.start, seen.ip_end, STACK, original.history, held)
-        item.state = INDICATED
-        shown = self._shown(int(layer), seen.inbound, held, seen.view, item, seen.interface, seen.condition_flags)
+        start = original.start
+        step = Step(int(layer), seen.inbound, lambda view: (start, start), kind=_kind(layer))
+        shown = step.kind(self.core, step, held, original.history, seen.interface, seen.condition_flags)
         shown.discard = (int(DiscardModule.GENERAL), 0, seen.blocked_by)
-        self.engine.classify(shown)
-        self.core.ownership.retire(item)
+        self._may_pass(shown)
 
-    def _shown(
-        self, layer: int, inbound: bool, held: Held, view: IpView, item: NetBufferList, interface: int, flags: int
-    ) -> PathIndication:
-        kind = EndpointIndication if layer >= int(Layer.INBOUND_TRANSPORT_V4) else PathIndication
-        seen = kind(
-            self.core, layer, inbound, item, item.memory, view.start, view.end, interface, self.interfaces
-        )
-        seen.held = held
-        seen.known_view = view
-        seen.condition_flags = flags
-        seen.flow = held.flow
-        return seen
+
+def _kind(layer: int) -> type[PathIndication]:
+    return EndpointIndication if layer >= int(Layer.INBOUND_TRANSPORT_V4) else PathIndication
 
 
 __all__ = ["NOT_ASKED", "Course"]

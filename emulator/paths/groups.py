@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from emulator.ledger import Record
-from emulator.netbuffer import INDICATED, STACK, NetBufferList
 from emulator.octets import FRAGMENT_HEADER_SIZE, IpView, fragment_header_offset
 from emulator.paths.indicated import PathIndication
 from emulator.paths.plans import FORWARD
@@ -100,29 +99,21 @@ class FragmentGroups:
 
     def _indicate(self, group: _Group) -> Indication | None:
         course = self._path.course
-        items: list[NetBufferList] = []
-        for held, record in group.members:
-            view = held.view
-            history = record.history if record is not None else ()
-            item = NetBufferList(held.packet.payload, view.start, view.end, STACK, history, held)
-            item.state = INDICATED
-            item.protocol = view.protocol
-            items.append(item)
-        for item, following in zip(items, items[1:], strict=False):
-            item.next = following
         first = group.members[0][0]
-        arrival, view = first.packet.arrival, first.view
-        step = course.plans[FORWARD, view.version, 0].steps[0]
-        seen = PathIndication(
-            course.core, step.layer, True, items[0], items[0].memory, view.start, view.end, arrival.in_device,
-            course.interfaces,
-        )  # fmt: skip
-        seen.held = first
-        seen.known_view = view
-        seen.condition_flags = _GROUP
-        seen.source_interface, seen.destination_interface = arrival.in_device, arrival.out_device
+        arrival = first.packet.arrival
+        step = course.plans[FORWARD, first.version, 0].steps[0]
+        shown: list[PathIndication] = []
+        for held, record in group.members:
+            history = record.history if record is not None else ()
+            shown.append(PathIndication(course.core, step, held, history, arrival.in_device, _GROUP))
+        items = [seen.net_buffer_list for seen in shown]
+        for item, following in zip(items, items[1:], strict=False):
+            assert item is not None
+            item.next = following
+        seen = shown[0]
         passed = course.engine.classify(seen)
         for item in items:
+            assert item is not None
             course.core.ownership.retire(item)
         return None if passed else seen
 

@@ -45,12 +45,30 @@ class Held:
     passes_through = False
     """It came for an address of another interface, or left from one: weak-host traffic (FW-7)."""
 
-    def __init__(self, path: PacketPath, packet: QueuedPacket, view: IpView) -> None:
+    known_view: IpView | None = None
+    known_header: bytes | None = None
+
+    def __init__(self, path: PacketPath, packet: QueuedPacket, version: int) -> None:
+        """`version` is the packet's when it came: its octets may be changed."""
         self.path = path
         self.packet = packet
-        self.view = view
-        self.header = bytes(packet.payload[:HEADER_OCTETS])
-        """Its first octets as they arrived: clones share and may change the octets."""
+        self.version = version
+
+    @property
+    def view(self) -> IpView:
+        """Its headers, parsed once somebody wants to know."""
+        view = self.known_view
+        if view is None:
+            view = self.known_view = IpView(self.packet.payload)
+        return view
+
+    @property
+    def header(self) -> bytes:
+        """Its first 44 octets as they arrived; asked for before anybody gets a list, who may change them."""
+        header = self.known_header
+        if header is None:
+            header = self.known_header = bytes(self.packet.payload[:HEADER_OCTETS])
+        return header
 
     def changed_octets(self) -> bytes | bytearray | None:
         """Its octets as they leave, when they may differ from what the kernel has; else None."""
@@ -65,7 +83,7 @@ class Held:
     def has_first_header(self) -> bool:
         """Whether its IP header is the one that it arrived with; False also where that is not known any more."""
         size = self.view.header_size
-        return size <= HEADER_OCTETS and self.packet.payload[:size] == self.header[:size]
+        return size <= HEADER_OCTETS and self.packet.payload.startswith(self.header[:size])
 
     def first_destination(self) -> bytes:
         """The destination address that it arrived with, network order."""

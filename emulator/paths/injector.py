@@ -80,10 +80,12 @@ class Injector:
             if refused is not None:
                 self.completed(injection, refused)
                 return
-        chain = self._chain(injection)
-        if chain is not None and len(chain) > self.guard.limit:
-            self._stop_loop(injection, chain)
-            return
+        chain: Chain | None = None
+        if len(injection.history) > 1 or not self.guard.idle:
+            chain = self._chain(injection)
+            if chain is not None and len(chain) > self.guard.limit:
+                self._stop_loop(injection, chain)
+                return
         held = item.origin
         if held is not None and held.blocked and not held.settled and self._by_verdict(injection, held):
             return
@@ -104,7 +106,8 @@ class Injector:
 
     def done(self, injection: Injection) -> None:
         """An injection is about to be completed."""
-        self.under_way.pop(injection, None)
+        if self.under_way:
+            self.under_way.pop(injection, None)
 
     # -- loops ------------------------------------------------------------------------------------------
 
@@ -136,7 +139,9 @@ class Injector:
         function = injection.function
         item = injection.net_buffer_list
         packet = held.packet
-        if packet.arrival.hook not in VERDICT_HOOKS[function] or not item.flat or item.memory is not packet.payload:
+        if packet.arrival.hook not in VERDICT_HOOKS[function] or item._first is not None:
+            return False
+        if item.memory is not packet.payload:
             return False
         view = held.view
         if item.end != view.end or not self.verdicts or self.under_way or packet.arrival.gso:
@@ -148,6 +153,7 @@ class Injector:
             view = IpView(packet.payload)
         if not self._same_way(injection, held, view, other):
             return False
+        held.known_view = view
         injection.packets_left = 1
         self.packets.books.injections.by_verdict += 1
         if function == FORWARD:
@@ -157,16 +163,15 @@ class Injector:
         if held.edited:
             held.endpoint = NOT_ASKED
             if function == TRANSPORT_SEND and injection.send_params is not None and view.protocol == UDP:
-                view = self._filled_in(held, view)
-        self._reenter(injection, held, view)
+                self._fill_in(held, view)
+        self._reenter(injection, held)
         return True
 
-    def _filled_in(self, held: Held, view: IpView) -> IpView:
+    def _fill_in(self, held: Held, view: IpView) -> None:
         """A UDP checksum that the driver set to 0 is the stack's to compute, in octets of its own."""
-        if not has_no_checksum(view):
-            return view
-        held.packet.payload = bytearray(held.packet.payload)
-        return fix_checksums(held.packet.payload, view.start, view.end)
+        if has_no_checksum(view):
+            held.packet.payload = bytearray(held.packet.payload)
+            held.known_view = fix_checksums(held.packet.payload, view.start, view.end)
 
     def _same_way(self, injection: Injection, held: Held, view: IpView, other: bool) -> bool:
         """True when the kernel would treat the held packet as what is injected: same start, same route.
@@ -211,26 +216,26 @@ class Injector:
             return False
         return not self.transport.forgets(injection, held)
 
-    def _reenter(self, injection: Injection, held: Held, view: IpView) -> None:
+    def _reenter(self, injection: Injection, held: Held) -> None:
         """Show the injected packet at the layers it passes again, up to the hook it is held at (GE-10)."""
         packets = self.packets
-        here = held.packet.arrival.hook
         arrival = held.packet.arrival
+        here = arrival.hook
         interface = arrival.in_device or arrival.out_device
         flags = _LOOPBACK_FLAG if interface == packets.loopback_index else 0
         if held.authorisation_due:
             self._authorisation_skipped(injection, held)
         history = injection.history
         for hook in REENTRY[injection.function]:
-            seen = self.course.at[hook](held, view, history, interface, flags)
+            seen = self.course.at[hook](held, history, interface, flags)
             if seen is not None:
-                self.guard.blocked(view, history)
+                self.guard.blocked(held.view, history)
                 self._stopped_again(injection, held, seen)
                 return
             if hook == here:
                 break
-        cut = here == PREROUTING and view.is_fragment
-        final = cut or packets.is_last(here, view)
+        cut = here == PREROUTING and held.view.is_fragment
+        final = cut or packets.is_last(here, held)
         mark = self.ledger.mark(history, None if final else injection, fragment=cut)
         packets.reinjected(held, held.changed_octets(), mark)
         if final:

@@ -20,7 +20,7 @@ from emulator.paths.groups import FragmentGroups
 from emulator.paths.held import Held
 from emulator.paths.plans import FORWARD, INPUT, OUTPUT, POSTROUTING, PREROUTING, Plans
 from emulator.paths.queue import PacketQueue, QueuedPacket, Verdict
-from emulator.wfptypes import ConditionFlag
+from emulator.wfptypes import ClassifyOutFlag, ConditionFlag
 
 if TYPE_CHECKING:
     from emulator.core import Core
@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 
 LOOP_LIMIT = 32
 """Injections of one packet that count as a loop (GE-13)."""
+_PLAIN_V4 = 0x45
+"""The first octet of an IPv4 header without options."""
 _ACCEPT, _DROP = Verdict.ACCEPT, Verdict.DROP
+_ABSORB = int(ClassifyOutFlag.ABSORB)
 _LOOPBACK = int(ConditionFlag.IS_LOOPBACK)
 
 
@@ -97,88 +100,85 @@ class PacketPath:
     def drain(self) -> None:
         """Take what waits in the queue through the layers."""
         assert self.queue is not None
-        handlers, after = self._handlers, self.after_packet
+        handlers, hooks, after = self._handlers, self.books.hooks, self.after_packet
         self.before_burst()
         for packet in self.queue.receive():
             hook = packet.arrival.hook
-            self.books.hooks[hook].offered += 1
-            try:
-                view = IpView(packet.payload)
-            except Malformed:  # no IP packet: not ours to judge
+            hooks[hook].offered += 1
+            version = _version(packet.payload)
+            if not version:  # no IP packet: not ours to judge
                 self._pass(packet, hook)
                 continue
+            record = None
             mark = packet.mark
-            record = self.ledger.record(mark) if mark >> 24 == MAGIC else None
-            if record is not None and self.unseen and mark & ID_MASK in self.unseen:
-                self._pass_unseen(packet, hook)
-                continue
-            handlers[hook](packet, view, record)
+            if mark >> 24 == MAGIC:
+                record = self.ledger.record(mark)
+                if record is not None and self.unseen and mark & ID_MASK in self.unseen:
+                    self._pass_unseen(packet, hook)
+                    continue
+            handlers[hook](Held(self, packet, version), record)
             after()
 
-    def _prerouting(self, packet: QueuedPacket, view: IpView, record: Record | None) -> None:
-        held = Held(self, packet, view)
-        interface = packet.arrival.in_device
+    def _prerouting(self, held: Held, record: Record | None) -> None:
+        interface = held.packet.arrival.in_device
         history = record.history if record is not None else ()
         flags = _LOOPBACK if interface == self.loopback_index else 0
-        seen = self.course.prerouting(held, view, history, interface, flags)
+        seen = self.course.prerouting(held, history, interface, flags)
         if seen is not None:
             self._stopped(held, seen, record)
-        elif view.is_fragment:
+        elif held.view.is_fragment:
             # The mark tells the next hook that what it sees was put together from fragments (LA-20).
             self._passed(held, PREROUTING, record, mark=self.ledger.mark(history, fragment=True), final=True)
         else:
             self._passed(held, PREROUTING, record)
 
-    def _input(self, packet: QueuedPacket, view: IpView, record: Record | None) -> None:
-        held = Held(self, packet, view)
-        interface = packet.arrival.in_device
+    def _input(self, held: Held, record: Record | None) -> None:
+        interface = held.packet.arrival.in_device
         history = record.history if record is not None else ()
         flags = _LOOPBACK if interface == self.loopback_index else 0
         seen = None
         if record is not None and record.fragment:
-            seen = self.course.reassembled(held, view, history, interface, flags)
+            seen = self.course.reassembled(held, history, interface, flags)
         if seen is None:
-            seen = self.course.input(held, view, history, interface, flags)
+            seen = self.course.input(held, history, interface, flags)
         if seen is not None:
             self._stopped(held, seen, record)
         else:
             self._passed(held, INPUT, record)
 
-    def _forward(self, packet: QueuedPacket, view: IpView, record: Record | None) -> None:
-        held = Held(self, packet, view)
+    def _forward(self, held: Held, record: Record | None) -> None:
         history = record.history if record is not None else ()
-        seen = self.course.forward(held, view, history, packet.arrival.in_device, 0)
+        seen = self.course.forward(held, history, held.packet.arrival.in_device, 0)
         if seen is not None:
             self._stopped(held, seen, record)
-        elif self.groups is not None and view.is_fragment:
+        elif self.groups is not None and held.view.is_fragment:
             self.groups.add(held, record)
         else:
             self._passed(held, FORWARD, record)
 
-    def _output(self, packet: QueuedPacket, view: IpView, record: Record | None) -> None:
-        held = Held(self, packet, view)
+    def _output(self, held: Held, record: Record | None) -> None:
         if self.offload:
-            held.info = leave_to_card(packet.payload, view)
-        interface = packet.arrival.out_device
+            held.info = leave_to_card(held.packet.payload, held.view)
+        interface = held.packet.arrival.out_device
         history = record.history if record is not None else ()
         flags = _LOOPBACK if interface == self.loopback_index else 0
-        seen = self.course.output(held, view, history, interface, flags)
+        seen = self.course.output(held, history, interface, flags)
         if seen is not None:
             self._stopped(held, seen, record)
         else:
             self._passed(held, OUTPUT, record)
 
-    def _postrouting(self, packet: QueuedPacket, view: IpView, record: Record | None) -> None:
+    def _postrouting(self, held: Held, record: Record | None) -> None:
+        packet = held.packet
         if packet.arrival.in_device:  # on its way through this router: not sent by this host
             self._pass(packet, POSTROUTING)
             return
-        held = Held(self, packet, view)
         if self.offload:
-            held.info = leave_to_card(packet.payload, view)
+            held.info = leave_to_card(packet.payload, held.view)
         interface = packet.arrival.out_device
         history = record.history if record is not None else ()
         flags = _LOOPBACK if interface == self.loopback_index else 0
-        seen = self.course.postrouting(held, view, history, interface, flags)
+        seen = self.course.postrouting(held, history, interface, flags)
         if seen is not None:
             self._stopped(held, seen, record)
         else:
@@ -219,24 +219,21 @@ class PacketPath:
         octets = payload or (held.changed_octets() if held.edited else None)
         self.queue.settle(held.packet, _ACCEPT, octets, mark)
         self.books.hooks[hook].passed += 1
-        if record is not None and record.injection is not None and (final or self.is_last(hook, held.view)):
+        if record is not None and record.injection is not None and (final or self.is_last(hook, held)):
             self.ledger.settle(held.packet.mark)
             self.completed(record.injection, NtStatus.SUCCESS)
 
-    def is_last(self, hook: int, view: IpView) -> bool:
+    def is_last(self, hook: int, held: Held) -> bool:
         """True when a packet that passes `hook` meets no other hook of ours on this host's own way."""
-        version = view.version
         if hook == OUTPUT:
-            return (POSTROUTING, version) not in self.hooks
-        if hook == PREROUTING:
-            if self.interfaces.is_local(view.destination):
-                return (INPUT, version) not in self.hooks
-            return True
+            return (POSTROUTING, held.version) not in self.hooks
+        if hook == PREROUTING and self.interfaces.is_local(held.view.destination):
+            return (INPUT, held.version) not in self.hooks
         return True
 
     def _stopped(self, held: Held, seen: Indication, record: Record | None) -> None:
         """A packet was blocked: dropped now, or kept while a clone of it lives."""
-        absorbed = seen.absorbed
+        absorbed = bool(seen.out_flags & _ABSORB)
         if record is None or not record.history:
             if not self.guard.idle:
                 self.guard.blocked_first(held.view)
@@ -247,7 +244,12 @@ class PacketPath:
                 self.completed(record.injection, NtStatus.SUCCESS if absorbed else NtStatus.DATA_NOT_ACCEPTED)
         if not absorbed:
             self.course.discarded(held, seen)
-        self.keep_or_drop(held, absorbed=absorbed)
+        held.absorbed = absorbed
+        held.blocked = True
+        if held.claims:
+            self.held[held] = None
+        else:
+            self._drop(held)
 
     def keep_or_drop(self, held: Held, *, absorbed: bool) -> None:
         """Hold a blocked packet while clones of it live; drop one that has none."""
@@ -302,3 +304,16 @@ class PacketPath:
             self.queue.settle(held.packet, _DROP)
             self.books.hooks[held.packet.arrival.hook].abandoned += 1
         self.held.clear()
+
+
+def _version(octets: bytearray) -> int:
+    """4 or 6; 0 for octets that hold no IP packet."""
+    size = len(octets)
+    if size >= 20 and octets[0] == _PLAIN_V4:
+        return 4
+    if size >= 40 and octets[0] >> 4 == 6:
+        return 6
+    try:
+        return IpView(octets).version
+    except Malformed:
+        return 0

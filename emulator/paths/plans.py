@@ -6,6 +6,7 @@ Source: GE-10, GE-11, LA-3, LA-10..LA-15; design of the hooks: docs/decisions.md
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from emulator.flowtracking import BEGINS, ESTABLISHES
@@ -41,7 +42,8 @@ def kind_of(view: IpView) -> int:
 Offsets = Callable[[IpView], tuple[int, int]]
 
 
-class Step(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Step:
     """One layer a packet is shown at: where its memory begins for the callout, and where its data starts."""
 
     layer: int
@@ -55,7 +57,8 @@ class Step(NamedTuple):
     """False where the layer has no packet: layerData is NULL (QS-11, LA-3)."""
 
 
-class Plan(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Plan:
     """The steps of one hook, IP version and kind of packet."""
 
     steps: tuple[Step, ...]
@@ -65,7 +68,8 @@ class Plan(NamedTuple):
     """The packets' flows have to be known."""
 
 
-def _whole(view: IpView) -> tuple[int, int]:
+def whole(view: IpView) -> tuple[int, int]:
+    """Data from the IP header on."""
     return view.start, view.start
 
 
@@ -98,10 +102,10 @@ class _Row(NamedTuple):
     with_data: bool = True
 
 
-_BEGIN = _Row("", False, _whole, BEGINS)
+_BEGIN = _Row("", False, whole, BEGINS)
 _IN_IP = _Row("INBOUND_IPPACKET", True, behind_ip, kind=IpIndication)
-_OUT_IP = _Row("OUTBOUND_IPPACKET", False, _whole, kind=IpIndication)
-_ROUTED = _Row("IPFORWARD", True, _whole, kind=PathIndication)
+_OUT_IP = _Row("OUTBOUND_IPPACKET", False, whole, kind=IpIndication)
+_ROUTED = _Row("IPFORWARD", True, whole, kind=PathIndication)
 _IN_TRANSPORT = _Row("INBOUND_TRANSPORT", True, payload)
 _OUT_TRANSPORT = _Row("OUTBOUND_TRANSPORT", False, _transport)
 _ACCEPT = _Row("ALE_AUTH_RECV_ACCEPT", True, payload, BEGINS)
