@@ -258,7 +258,7 @@ class HostTrace:
     # -- faults -----------------------------------------------------------------------------------------
 
     def _violated(self, violation: Violation) -> None:
-        texts = (violation.rule, _short(violation.call), violation.message[:2000], _short(violation.handle))
+        texts = (violation.rule, _short(violation.call), _short(violation.message, 2000), _short(violation.handle))
         self._append((VIOLATION, self._clock(), self.number, self._shown, *texts))
 
     def closed(self) -> None:
@@ -287,5 +287,8 @@ def _both(first: Callable[..., None] | None, second: Callable[..., None]) -> Cal
     return tell
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= TEXT_MOST else text[: TEXT_MOST - 1] + "…"
+def _short(text: str, most: int = TEXT_MOST) -> str:
+    """Not too much of a text; halves of characters, which no file could hold, as escapes."""
+    if not text.isascii():
+        text = text.encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= most else text[: most - 1] + "…"

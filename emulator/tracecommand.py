@@ -146,7 +146,7 @@ def _lost(events: Iterator[AnyEvent], choice: Choice, out: IO[str]) -> int:
         elif seen.packet and seen.packet not in first:
             first[seen.packet] = what(seen)
     more = f"; {replaced} were taken out and others injected because of them" if replaced else ""
-    out.write(f"{number or 'no'} packets were not delivered{more}\n")
+    out.write((f"{number} packets were not delivered" if number else "no packet was lost") + more + "\n")
     return FAILED if number else 0
 
 
@@ -207,7 +207,8 @@ class Story:
         marked = changed(before, octets) if before is not None else frozenset[int]()
         self._octets[key] = octets
         if before is not None:
-            text = f"{len(marked)} octets differ" if len(before) == len(octets) else f"{len(before)} octets before"
+            same_length = len(before) == len(octets)
+            text = f"octets that differ: {len(marked)}" if same_length else f"{len(before)} octets before"
             self._out.write(f"             changed: {text}\n")
         dump = hexdump(octets, most=OCTETS_SHOWN, marked=marked)
         self._out.write("".join(f"             {row}\n" for row in dump.splitlines()))

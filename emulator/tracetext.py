@@ -26,7 +26,7 @@ PATHS = {
 
 def line(shown: AnyEvent, *, began: int = 0) -> str:
     """One event in one line; with `began`, times are seconds since then, else the time of the day, in UTC."""
-    return f"{clock(shown.time, began)}  {number(shown):>7}  {shown.host:<8}  {what(shown)}".rstrip()
+    return f"{clock(shown.time, began)}  {number(shown):>7}  {one_line(shown.host):<8}  {what(shown)}".rstrip()
 
 
 def clock(time: int, began: int = 0) -> str:
