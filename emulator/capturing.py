@@ -121,16 +121,16 @@ class Recorder:
             self._failure = error
 
     def _empty(self, descriptors: list[int]) -> None:
-        records, keep = self.tracer.records, self.file.append
-        for _ in range(len(records)):
-            keep(records.popleft())
+        keep = self.file.append
+        for record in self.tracer.take():
+            keep(record)
         for descriptor in descriptors:
             with self._guard:
                 number, _, capture = self._captures[descriptor]
             for frame in capture.drain(lossy=True):
-                record = _record(number, frame)
-                if record is not None and self.began <= record[1] <= self._until:
-                    keep(record)
+                seen = _record(number, frame)
+                if seen is not None and self.began <= seen[1] <= self._until:
+                    keep(seen)
 
     def stop(self) -> None:
         """Take what waits, then see nothing more; raises what went wrong meanwhile (OSError: the disk is full)."""

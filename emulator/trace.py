@@ -49,18 +49,20 @@ PACKETS_MOST = 16
 OCTETS_MOST = 65536
 """Octets that are kept of one packet."""
 TEXT_MOST = 200
+REMEMBERED = 2000
 
 
 class Tracer:
     """Collects what the emulated hosts of one bed do, all in one order.
 
-    `records` is where tuples go: whoever keeps them elsewhere takes them out at its left end, on any thread.
+    Whoever keeps the tuples elsewhere takes them out by `take`; the latest of those are remembered all the same.
     With `most`, only that many of the latest are kept.
     """
 
     def __init__(self, clock: Clock, *, most: int | None = None) -> None:
         self.clock = clock
         self.records: deque[Record] = deque(maxlen=most)
+        self._taken: deque[Record] = deque(maxlen=REMEMBERED)
         self.hosts: list[Place] = []
         self.traces: list[HostTrace] = []
 
@@ -75,11 +77,20 @@ class Tracer:
         self.traces.append(made)
         return made
 
+    def take(self) -> Iterator[Record]:
+        """Take out what was collected until now, on one thread; what comes meanwhile waits."""
+        records, taken = self.records, self._taken.append
+        for _ in range(len(records)):
+            record = records.popleft()
+            taken(record)
+            yield record
+
     def events(self) -> Iterator[AnyEvent]:
-        """The typed events of what was collected and not taken out."""
+        """The typed events of what was collected, of what was taken out the latest."""
         from emulator.tracebuild import Builder
 
-        return Builder(self.hosts).events(sorted(self.records, key=lambda record: record[1]))
+        kept = [*list(self._taken), *list(self.records)]
+        return Builder(self.hosts).events(sorted(kept, key=lambda record: record[1]))
 
 
 class HostTrace:
@@ -268,7 +279,7 @@ class HostTrace:
                 self._append((LOSS, self._clock(), self.number, cause, packets))
 
     def text(self) -> str:
-        """The host's events as lines, for people; of those that were collected and not taken out."""
+        """The host's events as lines, for people."""
         from emulator.tracetext import line
 
         name = self.tracer.hosts[self.number].name

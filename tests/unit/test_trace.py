@@ -230,3 +230,11 @@ def test_the_text_of_a_host_has_a_line_for_every_event_and_obeys_nobody(traced: 
     assert "\x1b" not in text
     assert "\u202e" not in text
     assert "\\x1b[31m red \\u202e" in text
+
+
+def test_what_was_taken_out_lately_is_still_told(traced: TracedHost) -> None:
+    traced.arrives(udp(4))
+    assert [record[0] for record in traced.tracer.take()] == [0]
+    assert list(traced.tracer.take()) == []
+    traced.arrives(udp(4))
+    assert kinds(traced.tracer.events()) == ["arrive", "arrive"]
