@@ -201,7 +201,6 @@ def clone_stream_data(
     made: list[NetBufferList] = []
     for original, (memory, _, start, end) in zip(stream_data.lists(), stream_data.spans(), strict=True):
         clone = NetBufferList(memory, start, end, STREAM_CLONE)
-        clone.base = start
         clone.made_of = memory
         if made:
             made[-1].next = clone

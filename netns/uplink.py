@@ -42,6 +42,8 @@ TRANSPARENT = {4: (socket.IPPROTO_IP, 19), 6: (socket.IPPROTO_IPV6, 75)}
 FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 ANY = {4: "0.0.0.0", 6: "::"}
 EVERYTHING = ("0.0.0.0/0", "::/0")
+LINK_LOCAL = "fe80::/10"
+DIVERTING_TABLE = 100
 ADDRESSES_MADE_BY_NOBODY = 1
 SETTINGS = {
     "net.ipv4.tcp_max_tw_buckets": "0",  # the ends keep TIME_WAIT; ours would only get in their way
@@ -225,7 +227,8 @@ class SpliceUplink:
             with suppress(KernelRefused):
                 self.namespace.sysctl(key, value)
         self._host_index, self._wire_index = (self.namespace.index_of(name) for name in inner)
-        self.namespace.divert_marked(DIVERTED)
+        self.namespace.divert_marked(DIVERTED, table=DIVERTING_TABLE)
+        self._divert_link_local()
         for everything in EVERYTHING:
             self.namespace.add_route(everything, interface=inner[1])
         try:
@@ -234,6 +237,19 @@ class SpliceUplink:
         except ProgramFailed as error:
             name = "nft netdev tables with fwd and dup"
             raise MissingFeature(name, needed_by=("stream",), detail=str(error)) from error
+
+    def _divert_link_local(self) -> None:
+        """Link-local addresses are looked up by device: loopback does not do for them."""
+
+        def divert(ipr: Any) -> None:
+            for index in (self._host_index, self._wire_index):
+                ipr.route(
+                    "add", dst=LINK_LOCAL, family=int(socket.AF_INET6), oif=index, table=DIVERTING_TABLE, type="local",
+                    priority=index,
+                )  # fmt: skip
+
+        with suppress(KernelRefused):  # no IPv6
+            self.namespace.netlink(divert)
 
     def _remove_ports(self) -> None:
         for device in (self.host_port, self.wire_port):

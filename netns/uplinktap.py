@@ -13,7 +13,7 @@ from netns.uplinkrules import RELEASED_MAC
 SOL_PACKET, PACKET_IGNORE_OUTGOING = 263, 23
 SO_ATTACH_FILTER, SO_RCVBUFFORCE = 26, 33
 BUFFER_OCTETS = 8 << 20
-SHOWN_OCTETS = 512
+SHOWN_OCTETS = 2048
 _RELEASED = bytes.fromhex(RELEASED_MAC.replace(":", ""))
 
 # Source: linux/bpf_common.h.

@@ -33,6 +33,8 @@ ESTABLISH_SECONDS: Final = 150.0
 ACCEPT_SECONDS: Final = 75.0
 """How long the client may take to acknowledge, once it was answered."""
 SPARE_SOCKETS: Final = 32
+MOST_PENDING: Final = 4096
+"""Connections on their way at one time: further SYNs go unanswered, as on a host that is flooded."""
 DEFAULT_HOPS: Final = 64
 
 _HOST_SIDE: Final = bytes.fromhex(HOST_SIDE_MAC.replace(":", ""))
@@ -97,6 +99,9 @@ class Openings:
         if pending is not None:
             if pending.established:
                 self._let_go(pending)  # it was lost on the way to the listener
+            return
+        if len(self.pending) >= MOST_PENDING:
+            self.failed += 1
             return
         version = opening.version
         try:

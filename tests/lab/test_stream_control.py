@@ -303,7 +303,7 @@ def test_uninspected_connections_cost_no_copy_until_somebody_may_look(
         wait_for(lambda: counts()["octets_passed"] == 2 * len(octets))
 
 
-@pytest.mark.rule("ST-44", "FL-8", "FL-3")
+@pytest.mark.rule("FL-8", "FL-3")
 def test_the_flow_handle_and_context_are_those_of_the_other_layers(
     pair: Pair, driver: Driver, family: AddressFamily
 ) -> None:
@@ -330,6 +330,33 @@ def test_the_flow_handle_and_context_are_those_of_the_other_layers(
     assert len(seen_at["established"]) == 1
     assert set(seen_at["stream"]) == {(number, 99)}
     wait_for(lambda: stream.deleted == [99])
+
+
+def test_differs_from_windows_the_packet_layers_lie_between_stream_and_the_host(
+    pair: Pair, driver: Driver, family: AddressFamily
+) -> None:
+    """ST-44 asks for the other order: STREAM between the application and the transport layers."""
+    order: list[str] = []
+
+    def look(name: str) -> Any:
+        def classify(seen: Indication) -> None:
+            view = seen.view
+            payload = view.end - view.payload_offset if seen.stream is None else seen.stream.stream_data.data_length
+            if payload == 7:
+                order.append(name)
+
+        return classify
+
+    for group in ("STREAM", "OUTBOUND_TRANSPORT", "INBOUND_TRANSPORT"):
+        driver.add(look(group), group, family, action=Action.CALLOUT_INSPECTION)
+    with connected(pair, family) as ends:
+        ends.host.sendall(b"outward")
+        assert read_exactly(ends.peer, 7) == b"outward"
+        assert order == ["OUTBOUND_TRANSPORT", "STREAM"]
+        order.clear()
+        ends.peer.sendall(b"inwards")
+        assert read_exactly(ends.host, 7) == b"inwards"
+        assert order == ["STREAM", "INBOUND_TRANSPORT"]
 
 
 def test_a_stopped_reader_bounds_what_is_held(pair: Pair, beds: Strict, family: AddressFamily) -> None:

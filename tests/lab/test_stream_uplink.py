@@ -286,3 +286,45 @@ def test_a_port_is_used_again_at_once(pair: Pair, driver: Driver, family: Addres
                 accepted.sendall(b"%d" % number)
                 accepted.close()  # the server ends first: the client's port is free at once
                 assert read_all(client) == b"%d" % number
+
+
+def test_closing_the_host_resets_its_connections_and_leaves_nothing(beds: Strict, family: AddressFamily) -> None:
+    bed = beds.make(Pair)
+    with bed.host.driver() as loaded:
+        watch(loaded, family)
+        with connected(bed, family) as ends:
+            ends.host.sendall(b"x")
+            assert read_exactly(ends.peer, 1) == b"x"
+            bed.host.stack.stream.close()
+            for sock in (ends.host, ends.peer):
+                with pytest.raises(ConnectionResetError):
+                    sock.recv(1)
+        assert [link.name for link in bed.host.namespace.links()] == ["lo", "eth0"]
+        assert "splice" not in bed.host.namespace.run(["nft", "list", "tables"]).stdout
+        with connected(bed, family) as ends:
+            assert exchange(ends, b"not", b"inspected") == (b"not", b"inspected")
+
+
+def test_link_local_addresses(pair: Pair, driver: Driver) -> None:
+    watch(driver, V6)
+    device = pair.peer.namespace.interface("eth0")
+    address = wait_for(lambda: [str(one.ip) for one in device.addresses() if one.is_link_local])[0]
+    scopes = [host.namespace.index_of("eth0") for host in (pair.host, pair.peer)]
+
+    def open_listener() -> socket.socket:
+        made = socket.socket(socket.AF_INET6)
+        made.bind((address, PORT, 0, scopes[1]))
+        made.listen()
+        return made
+
+    with pair.peer.namespace.open_in(open_listener) as listener:
+        listener.settimeout(DEADLINE)
+        with pair.host.namespace.open_in(lambda: socket.socket(socket.AF_INET6)) as client:
+            client.settimeout(DEADLINE)
+            client.connect((address, PORT, 0, scopes[0]))
+            accepted, who = listener.accept()
+            with accepted:
+                assert who[0].partition("%")[0] == client.getsockname()[0].partition("%")[0]
+                client.sendall(b"link")
+                assert accepted.recv(4) == b"link"
+    assert pair.host.stack.stream.counts()["established"] == 1

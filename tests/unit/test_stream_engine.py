@@ -146,6 +146,51 @@ def test_a_continue_from_another_thread_waits_for_the_classify_that_defers() -> 
     assert bench.read(Side.HOST) == b"abc"
 
 
+@pytest.mark.rule("ST-43")
+def test_continuing_while_an_injection_of_the_flow_runs_is_a_violation() -> None:
+    bench = StreamBench()
+    handle = bench.core.create_handle(0, 1)
+    callout = Deferring()
+    registered, _ = bench.add(callout, weight=9)
+    entered, go = threading.Event(), threading.Event()
+
+    def lower(seen: Indication) -> None:
+        entered.set()
+        assert go.wait(10)
+        seen.permit()
+
+    bench.add(lower, weight=8)
+    bench.send(Side.REMOTE, b"deferred")
+    place = {"flow_id": bench.flow.number, "callout_id": registered.callout_id, "layer": bench.layer}
+
+    def inject() -> None:
+        item = bench.core.ownership.create_from(b"x")
+        handle.stream_inject(item, lambda *_: None, **place, stream_flags=RECEIVE, data_length=1)
+
+    thread = threading.Thread(target=inject)
+    thread.start()
+    assert entered.wait(10)
+    bench.flow.on_wake = None
+    bench.core.streams.resume(place["flow_id"], place["callout_id"], place["layer"], RECEIVE)
+    assert bench.core.violations.rules() == ["ST-43"]
+    go.set()
+    thread.join()
+
+
+@pytest.mark.rule("FL-5")
+def test_a_flow_that_is_carried_ends_with_its_connection_and_not_before() -> None:
+    bench = StreamBench()
+    deleted: list[Any] = []
+    registered, _ = bench.add(Deferring(defer=False), flow_delete=lambda *args: deleted.append(args[2]))
+    flow, table = bench.flow.flow, bench.core.engine.flows.table
+    bench.core.engine.flows.associate(flow.number, bench.layer, registered.callout_id, 5)
+    table.end(flow)  # as the packet layers do when they see the last segment
+    assert (flow.ended, deleted) == (False, [])
+    bench.finish(Side.HOST)
+    bench.finish(Side.REMOTE)
+    assert (flow.ended, deleted, len(table)) == (True, [5], 0)
+
+
 @pytest.mark.rule("ST-42")
 @pytest.mark.parametrize("allowed", [True, False])
 def test_a_filter_added_in_mid_stream_needs_the_flag(allowed: bool) -> None:

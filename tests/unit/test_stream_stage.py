@@ -254,9 +254,10 @@ def test_blocked_octets_never_reach_the_callouts_below() -> None:
     bench.add(lower, weight=1)
     bench.add(upper, weight=2)
     bench.send(Side.HOST, b"ab_____cd")
-    assert lower.shown == [b"ab", b"cd"]
-    assert lower.missed == [0, 5]
-    assert bench.read(Side.REMOTE) == b"abcd"
+    bench.send(Side.HOST, b"ef")
+    assert lower.shown == [b"ab", b"cd", b"ef"]
+    assert lower.missed == [0, 5, 0]
+    assert bench.read(Side.REMOTE) == b"abcdef"
 
 
 @pytest.mark.rule("ST-34")
