@@ -17,9 +17,8 @@ BEGINS, ESTABLISHES, ENDS = 1, 2, 4
 
 OPENING, ESTABLISHED, CLOSING = range(3)
 _FIN, _SYN, _RST, _ACK = 0x01, 0x02, 0x04, 0x10
-_ECHO = {(ICMP, 0): 8, (ICMPV6, 129): 128}
-"""An echo reply belongs to the flow of its request."""
-_ECHO_REQUESTS = ((ICMP, 8), (ICMPV6, 128))
+_ECHO = {(ICMP, 8): 0, (ICMP, 0): 8, (ICMPV6, 128): 129, (ICMPV6, 129): 128}
+"""What answers an echo: a reply belongs to the flow of its request, and not to that of a request the other way."""
 _PORTS_IN_PLACE = (TCP, UDP)
 
 CLOSING_LIMIT = 5.0
@@ -198,18 +197,18 @@ def _back(view: IpView, header: bytes) -> WireKey:
     size = 4 if view.version == 4 else 16
     ends = octets[size : size * 2] + octets[:size]
     ports = octets[size * 2 :]
-    if protocol in (ICMP, ICMPV6):
-        return protocol, ends + ports
+    if view.is_icmp:
+        kind = ports[0] << 8 | ports[1]
+        return protocol, ends + _ECHO.get((protocol, kind), kind).to_bytes(2, "big") + ports[2:4]
     return protocol, ends + ports[2:4] + ports[:2]
 
 
 def _ports(view: IpView) -> tuple[int, int]:
-    """Source and destination port; for ICMP the type of the request and its identifier."""
+    """Source and destination port; for ICMP the type and, of an echo, the identifier."""
     if not view.is_icmp:
         return view.ports or (0, 0)
     kind = view.icmp_type or 0
-    kind = _ECHO.get((view.protocol, kind), kind)
-    if (view.protocol, kind) not in _ECHO_REQUESTS:
+    if (view.protocol, kind) not in _ECHO:
         return kind, 0
     at = view.transport_offset + 4
     return kind, int.from_bytes(view.buffer[at : at + 2], "big")
