@@ -20,7 +20,7 @@ from emulator.stack import Stack
 from emulator.topology import Host, Pair, Routed
 from emulator.traffic import Datagrams, drain
 from emulator.wfptypes import AddressFamily, InjectionType
-from tests.lab.conftest import Completions
+from tests.lab.conftest import Completions, expected_violations
 from tests.lab.network_packets import PORT, Decide, Watch, at, between, udp
 
 NETWORK = InjectionType.NETWORK
@@ -92,6 +92,7 @@ def test_without_the_retreat_nothing_is_received(pair: Pair, family: AddressFami
         at(stack, Decide(again), "INBOUND_IPPACKET", family=family)
         assert traffic.exchange([b"one"]) == []
         assert again.done.names == ["INVALID_PARAMETER"]
+        expected_violations(stack, "NR-2")
         again.retreat = True
         assert traffic.exchange([b"two"]) == [b"two"]
 
@@ -177,6 +178,7 @@ def test_a_stale_header_checksum_is_not_received(pair: Pair) -> None:
         at(stack, Decide(again), "INBOUND_IPPACKET", family=V4)
         assert traffic.exchange([b"stale"]) == []
         assert again.done.names == ["DATA_NOT_ACCEPTED"]
+        expected_violations(stack, "NR-6")
         again.change = None
         assert traffic.exchange([b"right"]) == [b"right"]
 
@@ -191,6 +193,7 @@ def test_a_wrong_transport_checksum_is_seen_at_the_bottom_only(pair: Pair, famil
     receive(stack, family, eth0(pair.host), bytes(wrong))
     assert traffic.arrived() == []
     assert watch.layers == ["INBOUND_IPPACKET"]
+    expected_violations(stack, "GE-16")
 
 
 @pytest.mark.rule("NR-8", "CF-9")

@@ -17,7 +17,7 @@ from emulator.traffic import Datagrams
 from emulator.wfptypes import AddressFamily, InjectionState, InjectionType
 from emulator.wfptypes import MetadataField as M
 from netns.capture import Capture
-from tests.lab.conftest import Completions, Strict
+from tests.lab.conftest import Completions, Strict, expected_violations
 from tests.lab.network_packets import PORT, Decide, Watch, at, between, udp
 
 NETWORK = InjectionType.NETWORK
@@ -67,6 +67,7 @@ def test_what_is_no_packet_fails_in_its_completion_and_never_leaves(pair: Pair, 
     with Capture(pair.peer.namespace, "eth0") as wire:
         names = send(stack, family, b"", good[-12:], other, longer, good[:15], b"\x75" + good[1:])
         assert names == ["INVALID_PARAMETER"] * 6
+        expected_violations(stack, *["NS-2"] * 6)
         assert traffic.arrived() == []
         frames = [frame.octets[14:] for frame in wire.drain()]
     assert not any(b"good" in octets for octets in frames)
@@ -290,6 +291,7 @@ def test_a_wrong_header_checksum_leaves_as_given(pair: Pair) -> None:
         assert send(pair.host.stack, V4, bytes(wrong)) == ["SUCCESS"]
         assert traffic.arrived() == []
         assert bytes(wrong) in [bytes(frame.octets[14:]) for frame in wire.drain()]
+    expected_violations(pair.host.stack, "GE-16")
 
 
 @pytest.mark.rule("NS-19", "GE-16", "TS-20")
@@ -301,6 +303,7 @@ def test_a_wrong_transport_checksum_leaves_as_given(pair: Pair, family: AddressF
         assert send(pair.host.stack, family, bytes(wrong)) == ["SUCCESS"]
         assert traffic.arrived() == []
         assert any(bytes(frame.octets[-13:]) == bytes(wrong[-13:]) for frame in wire.drain())
+    expected_violations(pair.host.stack, "GE-16")
 
 
 @pytest.mark.rule("GE-16")
@@ -310,6 +313,7 @@ def test_checksum_0_means_unchecked_on_ipv4_only(pair: Pair, family: AddressFami
     packet[-7:-5] = b"\0\0"
     assert send(pair.host.stack, family, bytes(packet)) == ["SUCCESS"]
     assert traffic.arrived() == ([b"zero!"] if family == V4 else [])
+    expected_violations(pair.host.stack, *([] if family == V4 else ["GE-16"]))
 
 
 @pytest.mark.rule("NS-20")
