@@ -43,7 +43,7 @@ def sections(bed: Bed) -> list[tuple[str, str]]:
 
 
 def remember(bed: Bed) -> None:
-    """From now on keep the latest of what a bed's emulated hosts do, for `sections`; one that is traced is left alone."""
+    """Keep the latest of what the emulated hosts of a bed do, for `sections`; one that is traced is left alone."""
     import time
 
     from emulator.trace import Tracer

@@ -85,6 +85,23 @@ def spinning(pair: Pair, family: AddressFamily, check: Checks) -> None:
         traffic.exchange([b"two"])
 
 @scenario(families=(AddressFamily.INET,))
+def lively(pair: Pair, family: AddressFamily, check: Checks) -> None:
+    """Long enough to be watched."""
+    import time
+    traffic = Datagrams(pair.host, pair.peer, family)
+    with pair.host.driver() as driver:
+        handle = driver.create_handle(family, 4)
+        def pass_on(seen):
+            if seen.view.destination_port != 5000 or seen.injected_by(handle):
+                return seen.permit()
+            handle.network_send(seen.clone(), driver.done)
+            return seen.block(absorb=True)
+        driver.add(pass_on, "OUTBOUND_IPPACKET", family)
+        for _ in range(15):
+            check("arrives", traffic.exchange([b"one"]), [b"one"])
+            time.sleep(0.1)
+
+@scenario(families=(AddressFamily.INET,))
 def lacking(check: Checks) -> None:
     """A machine without some feature."""
     from netns.errors import MissingFeature
@@ -92,45 +109,60 @@ def lacking(check: Checks) -> None:
 '''
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / "quick.py").write_text(QUICK)
-    (tmp_path / "slow.py").write_text(SLOW)
-    return tmp_path
+class Machine:
+    """A folder with scenarios, and a mount namespace in which no other run's labs are seen, nor ours by others."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "quick.py").write_text(QUICK)
+        (folder / "slow.py").write_text(SLOW)
+        script = "for at in /run/netns /run/wfplab; do mkdir -p $at && mount -t tmpfs -o mode=700 none $at; done"
+        self.holder = subprocess.Popen(
+            ["unshare", "--mount", "sh", "-ec", f"{script}; echo ready; exec sleep 600"],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.holder.stdout is not None
+        assert self.holder.stdout.readline() == "ready\n"
+
+    def argv(self, *arguments: str) -> list[str]:
+        """`wfplab` inside of it."""
+        inside = ["nsenter", f"--mount=/proc/{self.holder.pid}/ns/mnt", f"--wdns={self.folder}"]
+        return [*inside, sys.executable, "-P", "-m", "emulator", *arguments]
+
+    def wfplab(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Run it to its end."""
+        return subprocess.run(
+            self.argv(*arguments), env=environment(), capture_output=True, text=True, input=stdin, timeout=120
+        )
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start it, in a session of its own."""
+        return subprocess.Popen(
+            self.argv(*arguments), env=environment(), text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, start_new_session=True,
+        )  # fmt: skip
+
+    def namespaces(self) -> set[str]:
+        """The names of what labs have made."""
+        return set(os.listdir(f"/proc/{self.holder.pid}/root/run/netns"))
 
 
 @pytest.fixture
-def namespaces() -> Iterator[Callable[[], set[str]]]:
-    """The namespaces of labs that are there beyond those of others; none may be left in the end."""
-
-    def ours() -> set[str]:
-        place = Path("/run/netns")
-        return {path.name for path in place.iterdir() if path.name.startswith("wfp-")} if place.is_dir() else set()
-
-    before = ours()
-    yield lambda: ours() - before
-    assert eventually(lambda: not ours() - before), f"left behind: {ours() - before}"
-
-
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-P", "-m", "emulator", *arguments]
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    """A machine on which no lab is left in the end."""
+    made = Machine(tmp_path)
+    try:
+        yield made
+        assert eventually(lambda: not made.namespaces()), f"left behind: {made.namespaces()}"
+        assert os.listdir(f"/proc/{made.holder.pid}/root/run/wfplab") == []
+    finally:
+        made.holder.kill()
+        made.holder.communicate()
 
 
 def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
-
-
-def wfplab(folder: Path, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments), cwd=folder, env=environment(), capture_output=True, text=True, input=stdin, timeout=120
-    )
-
-
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        command(*arguments), cwd=folder, env=environment(), text=True, stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-    )  # fmt: skip
 
 
 def eventually(holds: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> bool:
@@ -143,9 +175,9 @@ def eventually(holds: Callable[[], object], seconds: float = PATIENCE_SECONDS) -
 
 
 def test_a_run_that_passes_is_status_0_and_one_json_document(
-    folder: Path, namespaces: Callable[[], set[str]]
+    machine: Machine
 ) -> None:
-    ran = wfplab(folder, "run", "quick.py::good", "--json")
+    ran = machine.wfplab("run", "quick.py::good", "--json")
     assert ran.returncode == 0, ran.stderr
     document = json.loads(ran.stdout)
     assert document["summary"] == {"passed": 1, "failed": 0, "unmeasured": 0}
@@ -159,18 +191,18 @@ def test_a_run_that_passes_is_status_0_and_one_json_document(
     assert scenario["books"]["canaries"] == {"sent": 1, "arrived": 1}
 
 
-def test_what_failed_or_measured_nothing_is_status_1(folder: Path, namespaces: Callable[[], set[str]]) -> None:
-    ran = wfplab(folder, "run", "quick.py::good", "quick.py::bad", "quick.py::empty_handed", "--json")
+def test_what_failed_or_measured_nothing_is_status_1(machine: Machine) -> None:
+    ran = machine.wfplab("run", "quick.py::good", "quick.py::bad", "quick.py::empty_handed", "--json")
     assert ran.returncode == 1
     document = json.loads(ran.stdout)
     assert [scenario["status"] for scenario in document["scenarios"]] == ["passed", "failed", "unmeasured"]
     assert document["summary"] == {"passed": 1, "failed": 1, "unmeasured": 1}
     for name in ("bad", "empty_handed"):
-        assert wfplab(folder, "run", f"quick.py::{name}").returncode == 1
+        assert machine.wfplab("run", f"quick.py::{name}").returncode == 1
 
 
-def test_a_failed_check_is_shown_with_its_line(folder: Path, namespaces: Callable[[], set[str]]) -> None:
-    ran = wfplab(folder, "run", "quick.py::bad")
+def test_a_failed_check_is_shown_with_its_line(machine: Machine) -> None:
+    ran = machine.wfplab("run", "quick.py::bad")
     line = QUICK.splitlines().index('    check("arrives", Datagrams(pair.host, pair.peer, family)'
                                     '.exchange([b"one"]), [b"two"])') + 1  # fmt: skip
     assert f"arrives (quick.py:{line})" in ran.stdout
@@ -186,14 +218,14 @@ def test_a_failed_check_is_shown_with_its_line(folder: Path, namespaces: Callabl
     ],
 )
 def test_a_callout_that_misbehaves_is_named_and_cleared_up(
-    name: str, told: Sequence[str], folder: Path, namespaces: Callable[[], set[str]]
+    name: str, told: Sequence[str], machine: Machine
 ) -> None:
-    ran = wfplab(folder, "run", f"quick.py::{name}", "--timeout", "4")
+    ran = machine.wfplab("run", f"quick.py::{name}", "--timeout", "4")
     assert ran.returncode == 1, ran.stdout
     for text in told:
         assert text in ran.stdout
     assert "Traceback" not in ran.stderr
-    assert namespaces() == set()
+    assert machine.namespaces() == set()
 
 
 @pytest.mark.parametrize(
@@ -213,24 +245,24 @@ def test_a_callout_that_misbehaves_is_named_and_cleared_up(
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_wrong_usage_is_status_2_and_one_message(arguments: list[str], told: str, folder: Path) -> None:
-    (folder / "broken.py").write_text("def (\n")
-    (folder / "none.py").write_text("x = 1\n")
-    (folder / "asks.py").write_text(
+def test_wrong_usage_is_status_2_and_one_message(arguments: list[str], told: str, machine: Machine) -> None:
+    (machine.folder / "broken.py").write_text("def (\n")
+    (machine.folder / "none.py").write_text("x = 1\n")
+    (machine.folder / "asks.py").write_text(
         'from emulator import scenario\n\n@scenario\ndef asks(pear):\n    """A fruit."""\n'
     )
-    ran = wfplab(folder, "run", *arguments)
+    ran = machine.wfplab("run", *arguments)
     assert ran.returncode == 2
     assert told in ran.stderr
     assert "Traceback" not in ran.stderr
     assert ran.stdout == ""
 
 
-def test_a_missing_feature_is_status_77_unless_something_failed(folder: Path) -> None:
-    alone = wfplab(folder, "run", "quick.py::lacking", "quick.py::good")
+def test_a_missing_feature_is_status_77_unless_something_failed(machine: Machine) -> None:
+    alone = machine.wfplab("run", "quick.py::lacking", "quick.py::good")
     assert alone.returncode == 77
     assert "nothing was measured: the feature is missing" in alone.stdout
-    assert wfplab(folder, "run", "quick.py::lacking", "quick.py::bad").returncode == 1
+    assert machine.wfplab("run", "quick.py::lacking", "quick.py::bad").returncode == 1
 
 
 def test_without_root_it_is_status_77_and_one_line() -> None:
@@ -249,46 +281,46 @@ def test_without_root_it_is_status_77_and_one_line() -> None:
 @pytest.mark.parametrize("jobs", [[], ["--jobs", "2"]], ids=["one", "two"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["INT", "TERM"])
 def test_an_interrupted_run_removes_everything(
-    number: signal.Signals, jobs: list[str], folder: Path, namespaces: Callable[[], set[str]]
+    number: signal.Signals, jobs: list[str], machine: Machine
 ) -> None:
-    run = start(folder, "run", "slow.py", "quick.py::good", *jobs, "-v")
-    assert eventually(lambda: len(namespaces()) >= 2)
+    run = machine.start("run", "slow.py", "quick.py::good", *jobs, "-v")
+    assert eventually(lambda: len(machine.namespaces()) >= 2)
     run.send_signal(number)
     out, err = run.communicate(timeout=PATIENCE_SECONDS)
     assert run.returncode == (130 if number == signal.SIGINT else 128 + number), err
     assert "interrupted; removing" in err
     assert "Traceback" not in err
     assert out == ""
-    assert namespaces() == set()
+    assert machine.namespaces() == set()
 
 
 @pytest.mark.parametrize("delay_ms", range(60, 660, 75))
 def test_ctrl_c_at_any_moment_leaves_nothing(
-    delay_ms: int, folder: Path, namespaces: Callable[[], set[str]]
+    delay_ms: int, machine: Machine
 ) -> None:
-    run = start(folder, "run", "slow.py")
+    run = machine.start("run", "slow.py")
     time.sleep(delay_ms / 1000)
     run.send_signal(signal.SIGINT)
     _, err = run.communicate(timeout=PATIENCE_SECONDS)
     assert run.returncode in (130, -signal.SIGINT), err
-    assert namespaces() == set()
+    assert machine.namespaces() == set()
 
 
-def test_what_a_killed_run_left_is_removed_by_the_next(folder: Path, namespaces: Callable[[], set[str]]) -> None:
-    run = start(folder, "run", "slow.py")
-    assert eventually(lambda: len(namespaces()) >= 2)
+def test_what_a_killed_run_left_is_removed_by_the_next(machine: Machine) -> None:
+    run = machine.start("run", "slow.py")
+    assert eventually(lambda: len(machine.namespaces()) >= 2)
     run.kill()
     run.communicate()
-    left = namespaces()
+    left = machine.namespaces()
     assert left
-    ran = wfplab(folder, "run", "quick.py::good")
+    ran = machine.wfplab("run", "quick.py::good")
     assert ran.returncode == 0
     assert f"removed what a dead run (process {run.pid}) had left" in ran.stderr
-    assert not left & namespaces()
+    assert not left & machine.namespaces()
 
 
-def test_jobs_run_at_the_same_time_and_report_in_order(folder: Path, namespaces: Callable[[], set[str]]) -> None:
-    ran = wfplab(folder, "run", "quick.py::good", "quick.py::bad", "quick.py::lacking", "--jobs", "2", "--json")
+def test_jobs_run_at_the_same_time_and_report_in_order(machine: Machine) -> None:
+    ran = machine.wfplab("run", "quick.py::good", "quick.py::bad", "quick.py::lacking", "--jobs", "2", "--json")
     assert ran.returncode == 1, ran.stderr
     document = json.loads(ran.stdout)
     found = [(scenario["name"], scenario["status"]) for scenario in document["scenarios"]]
@@ -296,71 +328,70 @@ def test_jobs_run_at_the_same_time_and_report_in_order(folder: Path, namespaces:
 
 
 def test_a_scenario_that_ends_its_process_fails_and_the_others_run_on(
-    folder: Path, namespaces: Callable[[], set[str]]
+    machine: Machine
 ) -> None:
-    (folder / "dies.py").write_text(
+    (machine.folder / "dies.py").write_text(
         "import os\nfrom emulator import Pair, scenario\n\n@scenario\ndef dies(pair: Pair) -> None:\n"
         '    """Ends its process."""\n    os._exit(7)\n'
     )
-    ran = wfplab(folder, "run", "dies.py", "quick.py::good", "--jobs", "2", "--json")
+    ran = machine.wfplab("run", "dies.py", "quick.py::good", "--jobs", "2", "--json")
     assert ran.returncode == 1
     dies, good = json.loads(ran.stdout)["scenarios"]
     assert dies["checks"] == [
         {"name": "ran to its end", "ok": False, "expected": "a result", "seen": "its process ended with status 7"}
     ]
     assert good["status"] == "passed"
-    assert wfplab(folder, "clean").returncode == 0
+    assert machine.wfplab("clean").returncode == 0
 
 
-def test_a_kept_lab_can_be_looked_into(folder: Path, namespaces: Callable[[], set[str]]) -> None:
-    run = start(folder, "run", "quick.py::good", "--keep")
+def test_a_kept_lab_can_be_looked_into(machine: Machine) -> None:
+    run = machine.start("run", "quick.py::good", "--keep")
     assert run.stderr is not None
     lines = iter(run.stderr.readline, "")
     assert any("wfplab shell 'good[ipv4]' peer" in line for line in lines)
-    look = wfplab(folder, "shell", "good", "peer", "ip", "-brief", "address", "show", "dev", "eth0")
+    look = machine.wfplab("shell", "good", "peer", "ip", "-brief", "address", "show", "dev", "eth0")
     assert "10.0.0.2/24" in look.stdout, look.stderr
-    wrong = wfplab(folder, "shell", "good", "pear")
+    wrong = machine.wfplab("shell", "good", "pear")
     assert (wrong.returncode, wrong.stderr) == (2, "wfplab: scenario good has no host pear; it has host, peer\n")
     out, _ = run.communicate("\n", timeout=PATIENCE_SECONDS)
     assert run.returncode == 0
     assert "1 passed" in out
-    assert namespaces() == set()
-    gone = wfplab(folder, "shell", "good", "peer")
+    assert machine.namespaces() == set()
+    gone = machine.wfplab("shell", "good", "peer")
     assert gone.returncode == 2
     assert "no lab of scenario good is open" in gone.stderr
 
 
-def test_a_failure_pauses_while_its_host_is_alive(folder: Path, namespaces: Callable[[], set[str]]) -> None:
-    run = start(folder, "run", "quick.py::bad", "--pause-on-failure", "--timeout", "3")
+def test_a_failure_pauses_while_its_host_is_alive(machine: Machine) -> None:
+    run = machine.start("run", "quick.py::bad", "--pause-on-failure", "--timeout", "3")
     assert run.stderr is not None
     assert any("paused: bad[ipv4]: arrives: expected [b'two']" in line for line in iter(run.stderr.readline, ""))
-    assert len(namespaces()) == 2
+    assert len(machine.namespaces()) == 2
     time.sleep(3.5)  # a pause does not count against the scenario's time
     run.communicate("\n", timeout=PATIENCE_SECONDS)
     assert run.returncode == 1
 
 
-def test_the_other_queue_backend_runs_the_same_scenario(folder: Path) -> None:
-    assert wfplab(folder, "run", "clone_and_inject_outbound", "--queue", "netfilterqueue", "-q").returncode == 0
+def test_the_other_queue_backend_runs_the_same_scenario(machine: Machine) -> None:
+    assert machine.wfplab("run", "clone_and_inject_outbound", "--queue", "netfilterqueue", "-q").returncode == 0
 
 
-def test_live_draws_on_a_terminal_and_writes_lines_elsewhere(folder: Path) -> None:
-    plain = wfplab(folder, "run", "quick.py::good", "--live")
+def test_live_draws_on_a_terminal_and_writes_lines_elsewhere(machine: Machine) -> None:
+    plain = machine.wfplab("run", "quick.py::good", "--live")
     assert plain.stderr.startswith("[1/1] good: passed")
     assert "\x1b" not in plain.stderr + plain.stdout
-    drawn = on_a_terminal(folder, "run", "clone_and_inject_outbound", "--live")
-    assert b"POSTROUTING" not in drawn
-    for text in (b"clone_and_inject_outbound[ipv4]", b"OUTBOUND_IPPACKET_V4", b"reinjected", b"injected by <handle 1"):
+    drawn = on_a_terminal(machine, "run", "quick.py::lively", "--live")
+    for text in (b"lively[ipv4]", b"OUTBOUND_IPPACKET_V4", b"reinjected", b"injected by <handle 1", b"checks hold"):
         assert text in drawn
 
 
-def test_quiet_says_only_what_did_not_pass(folder: Path) -> None:
-    ran = wfplab(folder, "run", "quick.py::good", "quick.py::bad", "-q")
+def test_quiet_says_only_what_did_not_pass(machine: Machine) -> None:
+    ran = machine.wfplab("run", "quick.py::good", "quick.py::bad", "-q")
     assert ran.stderr.startswith("[2/2] bad: failed")
     assert "good" not in ran.stderr + ran.stdout
 
 
-def on_a_terminal(folder: Path, *arguments: str) -> bytes:
+def on_a_terminal(machine: Machine, *arguments: str) -> bytes:
     """What a run writes to standard error when that is a terminal of 200 columns."""
     ours, theirs = pty.openpty()
     try:
@@ -370,7 +401,7 @@ def on_a_terminal(folder: Path, *arguments: str) -> bytes:
 
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 200, 0, 0))
         run = subprocess.Popen(
-            command(*arguments), cwd=folder, env={**environment(), "TERM": "xterm"}, stdin=subprocess.DEVNULL,
+            machine.argv(*arguments), env={**environment(), "TERM": "xterm"}, stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL, stderr=theirs,
         )  # fmt: skip
         os.close(theirs)
