@@ -386,10 +386,7 @@ class Stack:
     # -- what to say at the end -------------------------------------------------------------------------
 
     def settle(self, *, timeout: float = 10.0) -> None:
-        """Wait until what waits in the queue was shown, every accepted injection is completed and nothing is held.
-
-        Raises TimeoutError.
-        """
+        """Wait until the queue was shown, all injections are completed and nothing is held; raises TimeoutError."""
         quiet = threading.Event()
 
         def ask() -> None:
