@@ -51,8 +51,9 @@ def _write_name(name: str, value: object, out: TextIO) -> None:
         out.write(f"\n### `{name}{_signature(value)}`\n\n{_text(value)}\n")
         return
     assert isinstance(value, type)
-    plain = issubclass(value, (enum.Enum, BaseException)) or value.__init__ is object.__init__
-    made = "" if plain else _signature(value.__init__)
+    constructor = inspect.getattr_static(value, "__init__")
+    plain = issubclass(value, (enum.Enum, BaseException)) or constructor is object.__init__
+    made = "" if plain else _signature(constructor)
     out.write(f"\n### class `{name}{made}`\n\n{_text(value)}\n")
     if issubclass(value, enum.Enum):
         out.write("\n" + ", ".join(f"`{member}`" for member in value.__members__) + "\n")
