@@ -8,6 +8,7 @@ import selectors
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from base64 import b64decode
@@ -20,6 +21,15 @@ SWITCHES = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
     "--hide-scrollbars", "--remote-debugging-pipe",
 )  # fmt: skip
+STARTER = """
+import os, sys
+from fcntl import F_DUPFD, fcntl
+commands, answers = (fcntl(int(number), F_DUPFD, 10) for number in sys.argv[1:3])
+os.dup2(commands, 3)
+os.dup2(answers, 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+"""The browser reads commands from descriptor 3 and writes answers to 4."""
 ANSWER_SECONDS = 30.0
 LOUD = ("warning", "error", "assert")
 
@@ -39,9 +49,9 @@ class Browser:
         commands, self._in = os.pipe()
         self._out, answers = os.pipe()
         self._process = subprocess.Popen(
-            ["sh", "-c", 'exec "$@" 3<&"$0" 4>&"$COMMAND_OUT"', str(commands), program, *SWITCHES,
+            [sys.executable, "-c", STARTER, str(commands), str(answers), program, *SWITCHES,
              f"--user-data-dir={self._profile}", "about:blank"],
-            env={**os.environ, "COMMAND_OUT": str(answers)}, pass_fds=(commands, answers), start_new_session=True,
+            pass_fds=(commands, answers), start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         os.close(commands)
@@ -56,6 +66,13 @@ class Browser:
         self.requests: list[str] = []
         """Addresses that the page asked for."""
         self._loaded = False
+        try:
+            self._attach()
+        except BaseException:
+            self.close()
+            raise
+
+    def _attach(self) -> None:
         targets = self._ask("Target.getTargets")["targetInfos"]
         page = next(target["targetId"] for target in targets if target["type"] == "page")
         attached = self._ask("Target.attachToTarget", targetId=page, flatten=True)
