@@ -10,6 +10,7 @@ OUTBOUND_TRANSPORT first, and inbound ones INBOUND_TRANSPORT last.  Connections 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from queue import SimpleQueue
@@ -167,6 +168,14 @@ class StreamPath:
             for name, count in path.counts().items():
                 total[name] = total.get(name, 0) + count
         return total
+
+    def settle(self, *, timeout: float = 10.0) -> None:
+        """Wait until every connection is over, as their ends have closed them; TimeoutError otherwise."""
+        deadline = time.monotonic() + timeout
+        while any(path.live for path in list(self.paths.values())):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self.namespace.name}: connections are still open")
+            time.sleep(0.005)
 
     def close(self) -> None:
         """Reset what lives and remove the splice namespaces; while the loop still runs. Twice is allowed."""

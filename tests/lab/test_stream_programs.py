@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from emulator.callouts_stream import InlineEdit
 from emulator.indication import Indication
 from emulator.topology import Host, Pair
 from emulator.wfptypes import AddressFamily
 from netns.process import Process
-from tests.lab.stream_ends import connected, dial, listen, read_all, wait_for
+from tests.lab.stream_ends import STREAM, connected, dial, listen, read_all, wait_for
 
 PORT = 8080
 BIG = 100 << 20
@@ -77,7 +78,8 @@ def start_nginx(server: Host, family: AddressFamily, folder: Path, content: Path
         f"http {{ access_log off; client_body_temp_path {folder}/a; proxy_temp_path {folder}/b;\n"
         f"fastcgi_temp_path {folder}/c; uwsgi_temp_path {folder}/d; scgi_temp_path {folder}/e;\n"
         f"server {{ listen {bracketed(server, family)}:{PORT}; root {content};\n"
-        f"location /chunked {{ gzip on; gzip_min_length 1; gzip_types *; }} }} }}\n"
+        f"location /chunked {{ gzip on; gzip_min_length 1; gzip_types *; }}\n"
+        "location /echo { return 200 '$http_x_weather'; } } }\n"
     )
     process = server.namespace.start(["nginx", "-p", str(folder), "-c", str(configuration)])
     process.wait_ready(port=PORT)
@@ -100,6 +102,31 @@ def test_curl_and_nginx(ends: tuple[Host, Host], family: AddressFamily, tmp_path
     assert "ransfer-Encoding: chunked" in verbose.stderr
     assert "Re-using existing connection" in verbose.stderr
     assert verbose.stdout == "sunny " * 10000
+
+
+@pytest.mark.rule("ST-16", "ST-26")
+@pytest.mark.parametrize("outbound", [True, False], ids=["host connects", "peer connects"])
+def test_headers_are_inserted_and_deleted_in_both_directions_of_one_connection(
+    pair: Pair, family: AddressFamily, tmp_path: Path, outbound: bool
+) -> None:
+    program("curl")
+    program("nginx")
+    client, server = (pair.host, pair.peer) if outbound else (pair.peer, pair.host)
+    start_nginx(server, family, tmp_path, tmp_path)
+    url = f"http://{bracketed(server, family)}:{PORT}/echo"
+    plain = client.namespace.run(["curl", "-sSi", url]).stdout
+    assert "Server: nginx" in plain
+    assert plain.endswith("\r\n\r\n")
+    with pair.host.driver("upper", weight=2) as upper, pair.host.driver("lower", weight=1) as lower:
+        inserting = InlineEdit(upper.create_handle(0, STREAM), b"Accept: */*", b"X-Weather: sunny\r\nAccept: */*")
+        deleting = InlineEdit(lower.create_handle(0, STREAM), b"Server: nginx", b"X: y")
+        upper.add(inserting, "STREAM", family)
+        lower.add(deleting, "STREAM", family)
+        edited = client.namespace.run(["curl", "-sSi", url, url, url]).stdout
+        wait_for(lambda: not pair.host.stack.stream.counts()["live"])
+    assert "Server" not in edited
+    assert edited.count("X: y") == edited.count("\r\n\r\nsunny") == 3
+    assert (inserting.replaced, deleting.replaced) == (3, 3)
 
 
 def test_openssl(ends: tuple[Host, Host], family: AddressFamily, tmp_path: Path) -> None:
