@@ -1,0 +1,161 @@
+"""One row of the bench: something of ours against a peer, in turns, and what came out.
+
+Pure: what is measured is behind two functions.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+TRIES: Final = 3
+"""How often a run that something else disturbed is made anew, before it counts as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one run gave."""
+
+    value: float
+    """In the unit of its row."""
+    loss: float = 0.0
+    """The share of what was offered that nobody accounts for, 0 to 1."""
+    cpu: float | None = None
+    """Microseconds of processor time for each packet, the kernel's on its behalf included."""
+    closed: bool = True
+    """Whether the books closed."""
+    disturbed: bool = False
+    """Something else took the processor meanwhile."""
+
+
+Run = Callable[[], Reading]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What is compared with what, and how it should come out."""
+
+    name: str
+    peer: str
+    unit: str
+    goal: float
+    """The least ratio of ours to the peer's; the most, when `at_most`."""
+    ours: Run
+    theirs: Run
+    at_most: bool = False
+    rounds: int = 5
+    value: str = "value"
+    """What of the readings is compared: `value` or `cpu`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A row that could not be measured, and why."""
+
+    name: str
+    peer: str
+    why: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"name": self.name, "peer_name": self.peer, "met": None, "skipped": self.why}
+
+
+@dataclass(slots=True)
+class Result:
+    """The readings of a row, in pairs of ours and the peer's."""
+
+    row: Row
+    pairs: list[tuple[Reading, Reading]] = field(default_factory=list)
+
+    def _of(self, reading: Reading) -> float:
+        return reading.value if self.row.value == "value" else reading.cpu or 0.0
+
+    @property
+    def ours(self) -> float:
+        """The median of ours."""
+        return statistics.median(self._of(ours) for ours, _ in self.pairs)
+
+    @property
+    def theirs(self) -> float:
+        """The median of the peer's."""
+        return statistics.median(self._of(theirs) for _, theirs in self.pairs)
+
+    @property
+    def ratio(self) -> float:
+        """Of the medians."""
+        return self.ours / self.theirs if self.theirs else 0.0
+
+    @property
+    def spread(self) -> tuple[float, float]:
+        """The least and the greatest ratio within one round."""
+        ratios = [self._of(ours) / self._of(theirs) for ours, theirs in self.pairs if self._of(theirs)]
+        return (min(ratios), max(ratios)) if ratios else (0.0, 0.0)
+
+    @property
+    def loss(self) -> float:
+        """The greatest unaccounted share of ours."""
+        return max(ours.loss for ours, _ in self.pairs)
+
+    @property
+    def closed(self) -> bool:
+        """Whether our books closed in every run."""
+        return all(ours.closed for ours, _ in self.pairs)
+
+    @property
+    def met(self) -> bool:
+        """Whether the goal was reached, with nothing lost."""
+        reached = self.ratio <= self.row.goal if self.row.at_most else self.ratio >= self.row.goal
+        return reached and self.closed and not self.loss
+
+    def cpu(self) -> tuple[float | None, float | None]:
+        """Microseconds of processor time for each packet, ours and the peer's; None where it means nothing."""
+        sides = ([pair[side].cpu for pair in self.pairs] for side in (0, 1))
+        mine, other = ([value for value in side if value is not None] for side in sides)
+        return (statistics.median(mine) if mine else None, statistics.median(other) if other else None)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        mine, other = self.cpu()
+        return {
+            "name": self.row.name,
+            "ours": self.ours,
+            "peer": self.theirs,
+            "peer_name": self.row.peer,
+            "ratio": self.ratio,
+            "spread": list(self.spread),
+            "loss": self.loss,
+            "unit": self.row.unit,
+            "goal": self.row.goal,
+            "at_most": self.row.at_most,
+            "met": self.met,
+            "closed": self.closed,
+            "cpu_us": mine,
+            "peer_cpu_us": other,
+            "rounds": len(self.pairs),
+        }
+
+
+def measured(row: Row, rounds: int | None = None) -> Result:
+    """Run both sides of a row in turns; the side that begins changes from round to round."""
+    result = Result(row)
+    for number in range(rounds or row.rounds):
+        if number % 2:
+            theirs = undisturbed(row.theirs)
+            ours = undisturbed(row.ours)
+        else:
+            ours = undisturbed(row.ours)
+            theirs = undisturbed(row.theirs)
+        result.pairs.append((ours, theirs))
+    return result
+
+
+def undisturbed(run: Run) -> Reading:
+    """A run without a disturbance; the last of some when there is none."""
+    for _ in range(TRIES - 1):
+        reading = run()
+        if not reading.disturbed:
+            return reading
+    return run()
