@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from emulator.topology import Bed
 
 PER_SECOND = 8
-_BOOKS = ("offered", "passed", "blocked", "absorbed", "reinjected", "held", "injected", "completed", "failed")
 
 
 @dataclass
@@ -130,13 +129,14 @@ def picture(running: Running) -> Any:
 
 def _hosts(snapshot: Snapshot) -> Any:
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False)
-    table.add_column("host")
-    table.add_column("layers with filters", ratio=1, no_wrap=True, overflow="ellipsis")
-    for heading in _BOOKS:
-        table.add_column(heading, justify="right")
+    table.add_column("host", no_wrap=True)
+    table.add_column("layers with filters")
+    table.add_column("books")
     for host in snapshot.hosts:
-        numbers = [str(host.books.get(heading, "")) for heading in _BOOKS]
-        table.add_row(host.name, " ".join(host.layers) if host.emulated else "(plain)", *numbers)
+        # In words, and without what is 0: so it fits a narrow terminal too.
+        books = ", ".join(f"{count} {name}" for name, count in host.books.items() if count)
+        table.add_row(Text(host.name), " ".join(host.layers) if host.emulated else "(plain)", books)
     return table

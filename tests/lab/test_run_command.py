@@ -381,7 +381,7 @@ def test_live_draws_on_a_terminal_and_writes_lines_elsewhere(machine: Machine) -
     assert plain.stderr.startswith("[1/1] good: passed")
     assert "\x1b" not in plain.stderr + plain.stdout
     drawn = on_a_terminal(machine, "run", "quick.py::lively", "--live")
-    for text in (b"lively[ipv4]", b"OUTBOUND_IPPACKET_V4", b"reinjected", b"injected by <handle 1", b"checks hold"):
+    for text in (b"lively[ipv4]", b"OUTBOUND_IPPACKET_V4", b" reinjected", b"injected by <handle 1", b"checks hold"):
         assert text in drawn
 
 
@@ -401,9 +401,12 @@ def on_a_terminal(machine: Machine, *arguments: str) -> bytes:
 
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 200, 0, 0))
         run = subprocess.Popen(
-            machine.argv(*arguments), env={**environment(), "TERM": "xterm"}, stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=theirs,
-        )  # fmt: skip
+            machine.argv(*arguments),
+            env={**environment(), "TERM": "xterm", "COLUMNS": "200"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=theirs,
+        )
         os.close(theirs)
         seen = b""
         try:

@@ -34,7 +34,13 @@ def test_hosts_books_packets_checks_and_broken_rules_are_in_the_picture() -> Non
                      "OUTBOUND_IPPACKET_V4", "not injected: block, absorbed", "broken rule: GE-9"):  # fmt: skip
         assert expected in text
     (row,) = [line for line in text.splitlines() if line.startswith("│ host  OUTBOUND")]
-    assert "12" in row
+    assert "12 offered, 3 held" in row
+
+
+def test_it_fits_a_narrow_terminal() -> None:
+    text = drawn(Running(ITEM, last=SNAPSHOT), width=60)
+    assert max(len(line) for line in text.splitlines()) <= 60
+    assert "12 offered" in text
 
 
 def test_before_anything_is_known_there_is_the_name() -> None:
