@@ -24,12 +24,21 @@ class Strict:
     def __init__(self) -> None:
         self.owned = ExitStack()
         self.beds: list[Bed] = []
+        self.verdicts = True
 
     def make(self, kind: type[B], options: HostOptions = HostOptions(), **more: Any) -> B:  # noqa: B008
         bed = kind(options, **more)
         self.owned.callback(bed.close)
         self.beds.append(bed)
+        self.inject_by(verdicts=self.verdicts)
         return bed
+
+    def inject_by(self, *, verdicts: bool) -> None:
+        """Have held packets put back by their verdict, or everything by a socket."""
+        self.verdicts = verdicts
+        for bed in self.beds:
+            for stack in bed.stacks:
+                stack.injector.verdicts = verdicts
 
     def check(self) -> None:
         stacks = [stack for bed in self.beds for stack in bed.stacks]
@@ -50,6 +59,13 @@ def beds() -> Iterator[Strict]:
     with strict.owned:
         yield strict
         strict.check()
+
+
+@pytest.fixture(params=["verdict", "socket"])
+def way(request: pytest.FixtureRequest, beds: Strict) -> str:
+    """Each way of injecting: no test may tell the difference."""
+    beds.inject_by(verdicts=request.param == "verdict")
+    return str(request.param)
 
 
 @pytest.fixture

@@ -26,13 +26,6 @@ V4, V6 = AddressFamily.INET, AddressFamily.INET6
 IN_LAYERS = ("INBOUND_IPPACKET", "INBOUND_TRANSPORT", "ALE_AUTH_RECV_ACCEPT", "ALE_FLOW_ESTABLISHED", "DATAGRAM_DATA")
 
 
-@pytest.fixture(params=["verdict", "socket"])
-def way(request: pytest.FixtureRequest, pair: Pair) -> str:
-    """Each way of injecting: no test may tell the difference."""
-    pair.host.stack.injector.verdicts = request.param == "verdict"
-    return str(request.param)
-
-
 def by_port(seen: Indication) -> bool:
     return PORT in (seen.view.destination_port, seen.view.source_port)
 

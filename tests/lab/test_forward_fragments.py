@@ -1,0 +1,119 @@
+"""Forwarded fragments, groups of them, and packets too large for the way out."""
+
+from __future__ import annotations
+
+import pytest
+
+from emulator.construct import reassemble_forward_group
+from emulator.fragments import fragment
+from emulator.indication import Indication
+from emulator.octets import IpView
+from emulator.topology import Routed
+from emulator.traffic import Datagrams
+from emulator.wfptypes import AddressFamily, ConditionFlag
+from tests.lab.conftest import Completions, Strict
+from tests.lab.forwarding import FORWARD, V4, V6, finish, inject
+from tests.lab.network_packets import PORT, Decide, Watch, at, between, udp
+from tests.lab.putting_back import PutBack
+
+
+@pytest.mark.rule("FW-4", "FW-1")
+def test_fragments_are_forwarded_singly(routed: Routed, family: AddressFamily, way: str) -> None:
+    stack, traffic = routed.mid.stack, Datagrams(routed.left, routed.right, family)
+    handle = stack.create_handle(family, FORWARD)
+    callout = PutBack(stack, handle, only=lambda seen: seen.view.protocol in (17, 44))
+    at(stack, callout, "IPFORWARD", family=family)
+    payload = bytes(range(250)) * 16
+    assert traffic.exchange([payload]) == [payload]
+    assert callout.states["NOT_INJECTED"] >= 3
+    pieces = fragment(between(routed.left, routed.right, family, payload), 1280)
+    finish(stack)
+    for piece in pieces:
+        assert inject(stack, family, piece, routed.mid.interface("eth1")) == "SUCCESS"
+    assert traffic.arrived() == [payload]
+    handle.destroy()
+
+
+@pytest.fixture
+def grouping(beds: Strict) -> Routed:
+    """left === mid, which groups forwarded fragments, === right."""
+    from emulator.paths.groups import FragmentGroups
+
+    bed = beds.make(Routed)
+    bed.mid.stack.packets.groups = FragmentGroups(bed.mid.stack.packets)
+    return bed
+
+
+@pytest.mark.rule("FW-4", "FW-6", "NB-24", "NS-18")
+def test_a_group_is_shown_as_a_chain_and_goes_on_reassembled(grouping: Routed, family: AddressFamily) -> None:
+    bed = grouping
+    stack, traffic = bed.mid.stack, Datagrams(bed.left, bed.right, family)
+    handle, done = stack.create_handle(family, FORWARD), Completions(stack)
+    shown: list[tuple[bool, int]] = []
+    take = [False]
+
+    def classify(seen: Indication) -> None:
+        item = seen.net_buffer_list
+        assert item is not None
+        group = bool(seen.flags & ConditionFlag.IS_FRAGMENT_GROUP)
+        shown.append((group, len(list(item.lists()))))
+        if not group or not take[0]:
+            return seen.permit()
+        whole = reassemble_forward_group(stack.core, family, item)
+        handle.forward(whole, done, family=family, interface=seen.value("DESTINATION_INTERFACE_INDEX"))
+        return seen.block(absorb=True)
+
+    class Group(Decide):
+        def classify(self, seen: Indication) -> None:
+            if seen.view.protocol != 17 or not seen.view.is_fragment:
+                return seen.permit()
+            return classify(seen)
+
+    at(stack, Group(lambda seen, item: None), "IPFORWARD", family=family)
+    payload = bytes(range(250)) * 16
+    assert traffic.exchange([payload]) == [payload]
+    assert shown == [(False, 1)] * 3 + [(True, 3)]
+    take[0] = True
+    shown.clear()
+    assert traffic.exchange([payload]) == [payload]
+    assert shown == [(False, 1)] * 3 + [(True, 3)]
+    assert done.names == ["SUCCESS"]
+    finish(stack, handle)
+    assert stack.packets.groups is not None
+
+
+@pytest.mark.rule("FW-6")
+def test_without_grouping_each_fragment_is_shown_once(routed: Routed, family: AddressFamily) -> None:
+    stack, traffic = routed.mid.stack, Datagrams(routed.left, routed.right, family)
+    watch = Watch(lambda seen: int(seen.flags), port=PORT)
+    at(stack, watch, "IPFORWARD", family=family)
+    payload = bytes(range(250)) * 16
+    assert traffic.exchange([payload]) == [payload]
+    assert watch.seen == [0, 0, 0]
+    finish(stack)
+
+
+@pytest.mark.rule("FW-12", "CF-10")
+@pytest.mark.parametrize("dont_fragment", [False, True])
+def test_a_packet_larger_than_the_way_out_is_cut_or_refused(
+    routed: Routed, family: AddressFamily, dont_fragment: bool
+) -> None:
+    if family == V6 and not dont_fragment:
+        pytest.skip("routers never cut IPv6 packets")
+    for end in routed.far.ends:
+        end.set_mtu(1400)
+    stack, traffic = routed.mid.stack, Datagrams(routed.left, routed.right, family)
+    wire = routed.left.wire()
+    more = {"dont_fragment": dont_fragment} if family == V4 else {}
+    packet = udp(routed.left.octets(family), routed.right.octets(family), b"x" * 1440, **more)
+    status = inject(stack, family, packet, routed.mid.interface("eth1"))
+    if dont_fragment:
+        assert status == "INVALID_BUFFER_SIZE"
+        assert traffic.arrived() == []
+        errors = [IpView(octets) for octets in wire.packets() if IpView(octets).is_icmp]
+        assert [(view.icmp_type, view.icmp_code) for view in errors if view.icmp_type in (2, 3)] == [
+            (3, 4) if family == V4 else (2, 0)
+        ]
+    else:
+        assert status == "SUCCESS"
+        assert traffic.arrived() == [b"x" * 1440]
