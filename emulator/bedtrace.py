@@ -36,8 +36,8 @@ class Endings:
                 self._injections[made.host, made.injection] = made
             elif isinstance(made, event.Complete):
                 self._statuses[made.host, made.injection] = made.status
-        self._fates = Fates(builder)
-        self.fates = list(self._fates.events(self.last_time))
+        fates = Fates(builder, complete=not records.left_out)
+        self.fates = list(fates.events(self.last_time))
         self._outcomes = {fate.packet: fate for fate in self.fates}
 
     def comment(self, frame: event.Wire) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from emulator import traceevents as event
+from emulator.lineage import SPLICE_PORT
 from emulator.traceevents import AnyEvent
 from emulator.tracetext import PATHS, fate_text, frame_text, number, packet_text, what
 
@@ -132,7 +133,10 @@ class Diagram:
         )  # fmt: skip
         if seen.interface == "lo":
             step.start = step.end = here
-        if seen.outgoing:
+        elif SPLICE_PORT.fullmatch(seen.interface):
+            splice = self._at(seen.host, PATHS_LANE)
+            step.start, step.end = (here, splice) if seen.outgoing else (splice, here)
+        elif seen.outgoing:
             self._leaving[key] = step
         if not seen.injection and seen.packet:
             step.alike = f"{step.start} {step.end} {title.rpartition(',')[0]}"

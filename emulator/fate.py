@@ -2,8 +2,9 @@
 
 A packet is *delivered* when one of its copies reached the host that has its destination address and was not
 stopped there; what the kernel did with it afterwards, nobody saw.  *dropped*: stopped by a filter, a callout or
-an injection that failed.  *replaced*: taken out silently, and another packet was injected because of it.
-*held*: a host still had it.  *left*: it was on its way and not seen again; the kernel tells nobody why.
+an injection that failed, or still held at the end.  *replaced*: taken out silently, and another packet was
+injected because of it; or taken in by a stream splice, which passes its octets on in packets of its own.
+*left*: it was on its way and not seen again; the kernel tells nobody why.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import ip_address
 
-from emulator.lineage import INPUT, OUTPUT, RECEIVED, SENT, WIRE_IN, WIRE_OUT, Copy
+from emulator.lineage import INPUT, OUTPUT, RECEIVED, SENT, SPLICE_PORT, WIRE_IN, WIRE_OUT, Copy
 from emulator.tracebuild import Builder
 from emulator.traceevents import Fate
 
@@ -22,8 +23,10 @@ OTHERS_MOST = 16
 class Fates:
     """Judges the packets of one bed, after its builder has gone over everything."""
 
-    def __init__(self, builder: Builder) -> None:
+    def __init__(self, builder: Builder, *, complete: bool = True) -> None:
+        """`complete` is False when not everything was recorded: then a packet may only seem to have left."""
         self._builder = builder
+        self._doubt = "" if complete else "; but not everything was recorded"
         self._names = [host.name for host in builder.hosts]
         self._owners = {
             ip_address(address).packed: number
@@ -55,7 +58,9 @@ class Fates:
         open_ends = [copy for copy in copies if not copy.gone]
         if open_ends:
             last = max(open_ends, key=lambda copy: copy.time)
-            return LEFT, self._lost_sight_of(last), self._names[last.host]
+            if last.rank == WIRE_OUT and SPLICE_PORT.match(last.place):
+                return REPLACED, f"taken in by the stream splice of {self._names[last.host]}", self._names[last.host]
+            return LEFT, self._lost_sight_of(last) + self._doubt, self._names[last.host]
         if packet in self._replacing and any(copy.absorbed for copy in gone):
             return REPLACED, f"{last.gone}, and something else was injected", self._names[last.host]
         reason = last.gone

@@ -12,6 +12,7 @@ number; fragments and the whole packet are joined by identification, so of IPv6 
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ RECEIVED, WIRE_IN, PREROUTING, INPUT, SENT, OUTPUT, POSTROUTING, WIRE_OUT = rang
 FORWARD = INPUT
 FRESH_NANOSECONDS = 1_000_000_000
 """Equal packets are taken in order when they were last seen within this time; else the latest is taken."""
+SPLICE_PORT = re.compile(r"wfs\d+[hw]\d*")
+"""Interfaces between a host and the splice of its uplink, by name."""
 KEYS_MOST = 65536
 SAME_MOST = 256
 """Equal packets that may be on their way at one time."""
@@ -73,6 +76,8 @@ class Copy:
     host: int = -1
     rank: int = RECEIVED
     """How far it has come at `host`, where it was seen last."""
+    place: str = ""
+    """Which hook or interface that was."""
     passed: dict[int, int] = field(default_factory=dict)
     """Hosts it has been at, and how far it came."""
     places: set[tuple[int, str]] = field(default_factory=set)
@@ -95,7 +100,7 @@ class Copy:
 
     def seen(self, time: int, host: int, rank: int, place: str) -> None:
         """It was seen at a place."""
-        self.time, self.host, self.rank = time, host, rank
+        self.time, self.host, self.rank, self.place = time, host, rank, place
         self.passed[host] = rank
         self.places.add((host, place))
 

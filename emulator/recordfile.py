@@ -15,7 +15,7 @@ from emulator.trace import KINDS, Record
 MEMORY_OCTETS = 8 << 20
 """So much is kept in memory; more goes to an unnamed temporary file."""
 RECORDS_MOST = 250_000
-OCTETS_MOST = 256 << 20
+OCTETS_MOST = 64 << 20
 
 
 class RecordFile:

@@ -235,7 +235,7 @@ class Fate(Event, kw_only=True, tag="fate"):
     """What became of a packet in the end, and why."""
 
     outcome: Text
-    """delivered, dropped, left (nobody knows more), held, replaced."""
+    """delivered, dropped, replaced, or left: nobody knows more."""
     reason: Text = ""
     others: list[Number] = []
     """Packets that were injected because of it."""

@@ -77,5 +77,12 @@ def test_a_bed_ends_with_fates_status_books_and_what_was_left_out() -> None:
     }  # fmt: skip
 
 
+def test_what_only_seems_to_be_lost_for_want_of_records_says_so() -> None:
+    tape = Tape().wire(datagram(), out=HOST, into=PEER)
+    assert [item.reason for item in written(tape, most=1) if isinstance(item, event.Fate)] == [
+        "left host and arrived nowhere; but not everything was recorded"
+    ]
+
+
 def test_a_bed_on_which_nothing_happened_is_written_too() -> None:
     assert [type(item) for item in written(Tape())] == [event.Bed, event.Ended]

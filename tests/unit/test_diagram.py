@@ -60,6 +60,12 @@ def test_a_frame_that_nobody_saw_come_in_ends_outside() -> None:
     assert (step.start, step.end) == (-1, 1)
 
 
+def test_what_the_splice_takes_in_and_sends_is_on_the_lane_of_the_paths() -> None:
+    tape = Tape().wire(datagram(), out=HOST, name="wfs2h1").comes(datagram(b"edited"), into=HOST, name="wfs2w1")
+    host, paths = 1, 3
+    assert [(step.start, step.end) for step in drawn(tape).steps] == [(host, paths), (paths, host)]
+
+
 def test_a_rewritten_packet_shows_before_and_after() -> None:
     before, after = datagram(b"before"), datagram(b"after!")
     tape = Tape().arrive(1, 3, before).verdict(1, 3, 1, octets=after)

@@ -130,6 +130,12 @@ def test_a_multicast_packet_is_delivered_when_anybody_else_has_it() -> None:
     assert [fate[0] for fate in fates(Tape().wire(bytes(octets), out=HOST))] == ["left"]
 
 
+@VERSIONS
+def test_a_packet_that_the_splice_took_in_is_replaced_by_what_it_sends(version: int) -> None:
+    tape = Tape().wire(datagram(version=version), out=HOST, name="wfs2h1")
+    assert fates(tape) == [("replaced", "taken in by the stream splice of host", "host")]
+
+
 def test_an_injection_of_which_nothing_was_seen_is_left() -> None:
     assert fates(Tape().inject(3, datagram()).complete(3)) == [
         ("left", "injected at host (injection 3) and not seen again", "host")
