@@ -297,3 +297,29 @@ def test_a_checksum_of_the_drivers_own_is_sent_as_given(pair: Pair, family: Addr
     item = made(pair, bytes(whole[offset:]))
     assert send(pair, family, item, SendParams(pair.peer.octets(family))) == "SUCCESS"
     assert traffic.arrived() == [b"sum"]
+
+
+@pytest.mark.rule("OR-1")
+def test_what_goes_by_verdict_and_what_goes_by_a_socket_keep_their_order(pair: Pair, family: AddressFamily) -> None:
+    """The third of four datagrams is made anew, so it cannot go on as the held one; none overtakes another."""
+    stack, traffic = pair.host.stack, Datagrams(pair.host, pair.peer, family)
+    handle, count = stack.create_handle(family, TRANSPORT), iter(range(1000))
+
+    class Mixed(PutBack):
+        def _cloned(self, seen: Indication, retreat: int) -> NetBufferList:
+            if next(count) % 4 != 2:
+                return super()._cloned(seen, retreat)
+            assert seen.net_buffer_list is not None
+            return made(pair, datagram(seen.net_buffer_list.octets[8:], source_port=seen.view.source_port or 0))
+
+    inspect(stack, lambda seen: None, "OUTBOUND_IPPACKET", family=family)
+    at(stack, Mixed(stack, handle, only=by_port), "OUTBOUND_TRANSPORT", family=family)
+    payloads = [b"%d" % number for number in range(200)]
+    for first in range(0, 200, 4):
+        traffic.send(*payloads[first : first + 4])
+        stack.settle()
+    assert traffic.arrived() == payloads
+    book = stack.books.injections
+    assert book.by_verdict >= 50
+    assert book.by_injector >= 50
+    finish(pair, handle)
