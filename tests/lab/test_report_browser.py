@@ -12,7 +12,7 @@ import pytest
 from emulator import traceevents as event
 from emulator.traceevents import read_file
 from emulator.visible import visible
-from tests.lab.browser import Browser
+from tests.lab.browser import Browser, chromium
 from tests.lab.reporting import HOSTILE, wfplab, write_scenarios
 
 COUNT = "[...document.querySelectorAll({})].filter(e => !e.hidden && !e.closest('.scenario').hidden).length"
@@ -29,6 +29,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    if chromium() is None:
+        pytest.skip("no chromium: apt-get install chromium")
     with Browser() as opened:
         yield opened
 
