@@ -1,15 +1,11 @@
-"""A lab leaves nothing behind: not when it ends, not when it fails, not when it is killed."""
+"""A lab leaves nothing behind: not when it ends, not when it fails, not when names are taken."""
 
 from __future__ import annotations
 
-import json
 import os
-import select
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,99 +16,19 @@ from netns import inhabitants, mountpoint, settings
 from netns.errors import BadName, Closed, KernelRefused, NameTaken, UnsafeState
 from netns.interface import Interface
 from netns.lab import Lab
-from netns.lease import Lease, living, reap
+from netns.lease import Lease
 from netns.namespace import Namespace
 from netns.rules import Hook, InstalledRules, QueueRule
 from netns.veth import VethPair
+from tests.lab.leftovers import belongings, ended, ours
 
 ROOT = Path(__file__).resolve().parents[2]
 NOBODY = 65534
-
-OWNER = """
-import json, sys, time
-from netns.lab import Lab
-lab = Lab(directory=sys.argv[1])
-a, b = lab.namespace("a"), lab.namespace("b")
-lab.link(a, b, addresses=(["192.0.2.1/24"], ["192.0.2.2/24"]))
-child = a.start(["sleep", "600"])
-stray = b.start(["sh", "-c", "setsid sleep 601 & echo $!"])
-stray.wait(5)
-print(json.dumps({"run": lab.run, "names": [a.name, b.name], "child": child.pid, "stray": int(stray.output())}))
-sys.stdout.flush()
-time.sleep(600)
-"""
 
 
 @pytest.fixture
 def state(tmp_path: Path) -> str:
     return str(tmp_path / "state")
-
-
-@pytest.fixture
-def foreign() -> Iterator[str]:
-    """A namespace that somebody else made with `ip netns add`, and a process of theirs in it."""
-    name = f"foreign-{os.getpid()}"
-    subprocess.run(["ip", "netns", "add", name], check=True, timeout=10)
-    sleeper = subprocess.Popen(["ip", "netns", "exec", name, "sleep", "600"])
-    try:
-        yield name
-        assert sleeper.poll() is None, "the foreign process was killed"
-        assert mountpoint.identity_of(name) is not None, "the foreign namespace was removed"
-    finally:
-        sleeper.kill()
-        sleeper.wait()
-        subprocess.run(["ip", "netns", "del", name], check=True, timeout=10)
-
-
-class Owner:
-    """A lab in another process, which can be killed."""
-
-    def __init__(self, state: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", OWNER, state], stdout=subprocess.PIPE, cwd=ROOT, text=True
-        )
-        assert self.process.stdout is not None
-        told: dict[str, Any] = json.loads(self.process.stdout.readline())
-        self.run: str = told["run"]
-        self.names: list[str] = told["names"]
-        self.child = os.pidfd_open(told["child"])
-        self.stray = os.pidfd_open(told["stray"])
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-    def close(self) -> None:
-        self.kill()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-        os.close(self.child)
-        os.close(self.stray)
-
-
-@pytest.fixture
-def owner(state: str) -> Iterator[Owner]:
-    made = Owner(state)
-    try:
-        yield made
-    finally:
-        made.close()
-        reap(state)
-
-
-def ended(pidfd: int, seconds: float = 5.0) -> bool:
-    poller = select.poll()
-    poller.register(pidfd, select.POLLIN)
-    return bool(poller.poll(seconds * 1000))
-
-
-def ours(run: str) -> list[str]:
-    return [name for name in os.listdir(mountpoint.DIRECTORY) if name.startswith(f"wfp-{run}-")]
-
-
-def belongings() -> tuple[int, int]:
-    """How many descriptors and threads this process has."""
-    return len(os.listdir("/proc/self/fd")), threading.active_count()
 
 
 def test_an_ended_lab_leaves_nothing_in_the_process_or_the_machine(state: str) -> None:
@@ -210,49 +126,6 @@ def test_the_first_error_is_not_masked_by_one_while_clearing_up(state: str) -> N
         lab.owned.callback(fails)
 
 
-def test_children_of_a_killed_lab_die_with_it_and_the_next_lab_clears_the_rest(
-    state: str, foreign: str, owner: Owner
-) -> None:
-    assert not ended(owner.child, 0)
-    owner.kill()
-    assert ended(owner.child), "the started program outlived its owner"
-    assert not ended(owner.stray, 0), "the stray was meant to outlive it; the test shows nothing"
-    assert sorted(ours(owner.run)) == sorted(owner.names)
-    with Lab(directory=state) as lab:
-        (cleaned,) = lab.cleaned
-        assert cleaned.run == owner.run
-        assert cleaned.pid == owner.process.pid
-        assert sorted(cleaned.namespaces) == sorted(owner.names)
-        assert len(cleaned.processes) == 1
-        assert ended(owner.stray)
-        assert ours(owner.run) == []
-    assert os.listdir(state) == []
-
-
-def test_a_live_lab_is_not_touched_by_another_or_by_a_reaper(state: str, owner: Owner) -> None:
-    assert reap(state) == []
-    with Lab(directory=state) as lab:
-        assert lab.cleaned == []
-        assert {live.run for live in living(state)} == {lab.run, owner.run}
-    assert sorted(ours(owner.run)) == sorted(owner.names)
-    assert not ended(owner.child, 0)
-    assert not ended(owner.stray, 0)
-
-
-def test_of_two_reapers_each_estate_goes_to_one(state: str) -> None:
-    owners = [Owner(state) for _ in range(2)]
-    try:
-        for owner in owners:
-            owner.kill()
-        with ThreadPoolExecutor(4) as pool:
-            results = list(pool.map(lambda _: reap(state), range(4)))
-        assert sorted(one.run for result in results for one in result) == sorted(owner.run for owner in owners)
-        assert [ours(owner.run) for owner in owners] == [[], []]
-    finally:
-        for owner in owners:
-            owner.close()
-
-
 def test_labs_in_parallel_do_not_see_each_other(state: str) -> None:
     def one(number: int) -> tuple[str, str]:
         with Lab(directory=state) as lab:
@@ -266,42 +139,6 @@ def test_labs_in_parallel_do_not_see_each_other(state: str) -> None:
     assert len({run for run, _ in results}) == 6
     assert [addresses for _, addresses in results] == [f"['192.0.2.{number}/24']" for number in range(1, 7)]
     assert os.listdir(state) == []
-
-
-def abandon(state: str, run: str, *entries: dict[str, object]) -> None:
-    Path(state).mkdir(mode=0o700, exist_ok=True)
-    (Path(state) / f"{run}.lease").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
-
-
-def test_a_name_that_now_belongs_to_another_namespace_is_left_alone(state: str, foreign: str) -> None:
-    identity = mountpoint.identity_of(foreign)
-    assert identity is not None
-    abandon(state, "0badcafe", {"pid": 1}, {"made": foreign, "device": identity[0], "inode": identity[1] + 1})
-    assert [one.namespaces for one in reap(state)] == [()]
-
-
-def test_the_case_above_would_be_reaped_if_it_were_the_same_namespace(state: str) -> None:
-    name = f"wfp-{os.getpid()}-twin"
-    subprocess.run(["ip", "netns", "add", name], check=True, timeout=10)
-    identity = mountpoint.identity_of(name)
-    assert identity is not None
-    abandon(state, "0badcafe", {"pid": 1}, {"made": name, "device": identity[0], "inode": identity[1]})
-    try:
-        assert [one.namespaces for one in reap(state)] == [(name,)]
-        assert not mountpoint.exists(name)
-    finally:
-        mountpoint.detach(name, mountpoint.identity_of(name))  # where the test fails
-
-
-def test_a_name_claimed_and_never_mounted_is_removed(state: str) -> None:
-    name = f"wfp-{os.getpid()}-half"
-    mountpoint.claim(name)
-    abandon(state, "0badcafe", {"pid": 1}, {"claim": name})
-    try:
-        assert [one.namespaces for one in reap(state)] == [(name,)]
-        assert not mountpoint.exists(name)
-    finally:
-        mountpoint.detach(name, mountpoint.identity_of(name))  # where the test fails
 
 
 def test_a_name_taken_by_a_stranger_is_refused_and_survives_the_lab(state: str) -> None:

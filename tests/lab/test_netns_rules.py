@@ -3,39 +3,24 @@
 from __future__ import annotations
 
 import re
-import socket
 import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import pytest
 
-from netns.capture import Capture
 from netns.errors import Closed, KernelRefused, ProgramFailed
 from netns.lab import Lab
 from netns.namespace import Namespace
 from netns.nftcompat import add_queue_chains
 from netns.nftrules import can_gather, nft_has_queue
 from netns.probequeue import ProbeQueue
-from netns.redirect import CLSACT
-from netns.rules import (
-    Backend,
-    Hook,
-    InstalledRules,
-    Mark,
-    QueueRule,
-    choose_backend,
-    redirect_egress_to_ingress,
-)
+from netns.rules import Backend, Hook, InstalledRules, Mark, choose_backend
+from tests.lab.wire import CLIENT, PORT, SERVER, Version, Wire, client_router_server, udp_rule
 
-Version = Literal[4, 6]
-CLIENT = {4: "192.0.2.1", 6: "2001:db8::1"}
-SERVER = {4: "198.51.100.1", 6: "2001:db8:1::1"}
-FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
-PORT = 4000
 WHERE = {
     Hook.PREROUTING: "router",
     Hook.INPUT: "server",
@@ -53,18 +38,7 @@ def version(request: pytest.FixtureRequest) -> Version:
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Lab]:
     """client -- router -- server."""
-    with Lab(directory=str(tmp_path / "state")) as made:
-        client, server = made.namespace("client"), made.namespace("server")
-        router = made.namespace("router", forwarding=True)
-        made.link(client, router, addresses=(["192.0.2.1/24", "2001:db8::1/64"], ["192.0.2.2/24", "2001:db8::2/64"]))
-        made.link(
-            server,
-            router,
-            addresses=(["198.51.100.1/24", "2001:db8:1::1/64"], ["198.51.100.2/24", "2001:db8:1::2/64"]),
-        )
-        for host, via in ((client, ("192.0.2.2", "2001:db8::2")), (server, ("198.51.100.2", "2001:db8:1::2"))):
-            host.add_route("0.0.0.0/0", via=via[0])
-            host.add_route("::/0", via=via[1])
+    with client_router_server(tmp_path) as made:
         yield made
 
 
@@ -74,43 +48,6 @@ def backend(request: pytest.FixtureRequest, lab: Lab) -> Backend:
     if wanted is Backend.NFT and not nft_has_queue(lab["client"]):
         pytest.skip("missing feature: nft queue")
     return wanted
-
-
-class Wire:
-    """A UDP sender in the client and a receiver in the server."""
-
-    def __init__(self, lab: Lab, version: Version) -> None:
-        self.version = version
-        self.inbox = self._socket(lab["server"])
-        self.inbox.bind((SERVER[version], PORT))
-        self.outbox = self._socket(lab["client"])
-
-    def _socket(self, host: Namespace) -> socket.socket:
-        made = host.open_in(lambda: socket.socket(FAMILY[self.version], socket.SOCK_DGRAM))
-        made.settimeout(5)
-        return made
-
-    def send(self, octets: bytes, *, mark: int = 0, port: int = PORT) -> None:
-        self.outbox.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
-        self.outbox.sendto(octets, (SERVER[self.version], port))
-
-    def receive(self) -> bytes:
-        return self.inbox.recv(65536)
-
-    def close(self) -> None:
-        self.inbox.close()
-        self.outbox.close()
-
-    def __enter__(self) -> Wire:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-def udp_rule(version: Version, hook: Hook, queue: int = 7, **fields: Any) -> QueueRule:
-    ports: dict[str, Any] = {"protocol": "udp", "destination_ports": (PORT, PORT)}
-    return QueueRule(family=version, hook=hook, queue=queue, **(ports | fields))
 
 
 @pytest.mark.parametrize("hook", list(Hook))
@@ -385,71 +322,3 @@ def saved(host: Namespace) -> str:
     """All rules of a namespace as text."""
     programs = (["nft", "list", "ruleset"], ["iptables-save"], ["ip6tables-save"])
     return "".join(host.run(program).stdout for program in programs)
-
-
-def packet_sender(device: str) -> socket.socket:
-    made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-    made.bind((device, 0))
-    return made
-
-
-def test_a_redirected_frame_arrives_on_the_target(lab: Lab) -> None:
-    router = lab["router"]
-    helper = lab.link(router, router, names=("inject0", "inject1"))
-    frame = b"\xff" * 6 + b"\x02" * 6 + b"\x88\xb5" + b"arrives".ljust(46)
-    with ExitStack() as stack:
-        redirect = stack.enter_context(redirect_egress_to_ingress(router, "inject0", "eth0"))
-        target = stack.enter_context(Capture(router, "eth0"))
-        far = stack.enter_context(Capture(router, "inject1"))
-        sender = stack.enter_context(router.open_in(lambda: packet_sender("inject0")))
-        sender.send(frame)
-        seen = target.until(lambda one: one.octets == frame)
-        assert not seen[-1].is_outgoing
-        redirect.close()
-        sender.send(frame)  # the control: now it leaves by the helper
-        assert far.until(lambda one: one.octets == frame)
-        assert [one for one in target.drain() if one.octets == frame] == []
-    assert helper.a.name == "inject0"
-
-
-def test_a_redirected_packet_with_mark_is_seen_with_it_by_rules(lab: Lab, version: Version) -> None:
-    router = lab["router"]
-    lab.link(router, router, names=("inject0", "inject1"))
-    rule = udp_rule(version, Hook.PREROUTING, in_interface="eth0", marked=Mark(0x77), bypass=True)
-    with ExitStack() as stack:
-        wire = stack.enter_context(Wire(lab, version))
-        capture = stack.enter_context(Capture(router, "eth0"))
-        wire.send(b"a real one")
-        real = capture.until(lambda one: b"a real one" in one.octets)[-1]
-        assert wire.receive() == b"a real one"
-        stack.enter_context(redirect_egress_to_ingress(router, "inject0", "eth0"))
-        rules = stack.enter_context(InstalledRules(router, [rule]))
-        sender = stack.enter_context(router.open_in(lambda: packet_sender("inject0")))
-        # Its checksum was left to a device that never fills it in; without that, the server drops it.
-        lab["client"].interface("eth0").set_offloads(False)
-        wire.send(b"a real one")
-        real = capture.until(lambda one: b"a real one" in one.octets and one.checksum_ready)[-1]
-        assert wire.receive() == b"a real one"
-        assert rules.matched() == [0]
-        sender.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, 0x77)
-        sender.send(real.octets)
-        assert wire.receive() == b"a real one"
-        assert rules.matched() == [1]
-
-
-def test_a_redirect_is_refused_where_it_cannot_be_and_closed_twice(lab: Lab) -> None:
-    router = lab["router"]
-    pair = lab.link(router, router, names=("inject0", "inject1"))
-    with pytest.raises(KernelRefused, match="ENODEV"):
-        redirect_egress_to_ingress(router, "inject0", "nosuch0")
-    redirect = redirect_egress_to_ingress(router, "inject0", "eth0")
-    with pytest.raises(KernelRefused, match="EEXIST"):
-        redirect_egress_to_ingress(router, "inject0", "eth0")
-    assert "redirect" in router.run(["tc", "filter", "show", "dev", "inject0", "egress"]).stdout.lower()
-    redirect.close()
-    redirect.close()
-    assert "clsact" not in router.run(["tc", "qdisc", "show"]).stdout
-    redirect = redirect_egress_to_ingress(router, "inject0", "eth0")
-    pair.close()
-    redirect.close()
-    assert CLSACT == 0xFFFFFFF1
