@@ -120,10 +120,7 @@ class Diagram:
     def _wire(self, seen: event.Wire) -> None:
         here = self._at(seen.host, HOST)
         key = (seen.packet, seen.copy) if seen.packet else seen.octets
-        leaving = self._leaving.get(key)
-        if not seen.outgoing and leaving is not None and leaving.end < 0 and leaving.host != seen.host:
-            leaving.end = here
-            leaving.details.append(f"came in by {seen.host} {seen.interface}")
+        if self._passes_on(seen, self._leaving.get(key), here):
             return
         title = frame_text(seen.octets)
         step = Step(
@@ -136,11 +133,24 @@ class Diagram:
         elif SPLICE_PORT.fullmatch(seen.interface):
             splice = self._at(seen.host, PATHS_LANE)
             step.start, step.end = (here, splice) if seen.outgoing else (splice, here)
-        elif seen.outgoing:
+        else:
             self._leaving[key] = step
         if not seen.injection and seen.packet:
             step.alike = f"{step.start} {step.end} {title.rpartition(',')[0]}"
         self._add(seen, step)
+
+    def _passes_on(self, seen: event.Wire, before: Step | None, here: int) -> bool:
+        """Whether a frame is what a step shows already: it comes in at last, or goes from device to device."""
+        if before is None:
+            return False
+        arrives = not seen.outgoing and before.end < 0 and before.host != seen.host
+        if arrives:
+            before.end = here
+        elif before.end != here if not seen.outgoing else (before.start != here or before.end >= 0):
+            return False
+        if len(before.details) < DETAILS_MOST:
+            before.details.append(f"{'left' if seen.outgoing else 'came in'} by {seen.host} {seen.interface}")
+        return True
 
     def _decide(self, seen: event.Decision) -> None:
         arrival = self._arrived.get((seen.host, seen.packet, seen.copy))

@@ -66,6 +66,17 @@ def test_what_the_splice_takes_in_and_sends_is_on_the_lane_of_the_paths() -> Non
     assert [(step.start, step.end) for step in drawn(tape).steps] == [(host, paths), (paths, host)]
 
 
+def test_a_frame_that_goes_from_device_to_device_of_one_host_is_one_step() -> None:
+    octets = datagram(to_host=True)
+    tape = Tape().wire(octets, out=PEER, into=HOST).comes(octets, into=HOST, name="br0")
+    tape.wire(octets, out=HOST, name="br0").wire(octets, out=HOST, name="port2")
+    diagram = drawn(tape)
+    assert [(step.start, step.end) for step in diagram.steps] == [(0, 1), (1, -1)]
+    assert [detail for step in diagram.steps for detail in step.details if detail] == [
+        "left by peer eth0", "came in by host eth0", "came in by host br0", "left by host br0", "left by host port2",
+    ]  # fmt: skip
+
+
 def test_a_rewritten_packet_shows_before_and_after() -> None:
     before, after = datagram(b"before"), datagram(b"after!")
     tape = Tape().arrive(1, 3, before).verdict(1, 3, 1, octets=after)
