@@ -20,6 +20,7 @@ from typing import Any, Self
 from netns.errors import Closed, KernelRefused, LabError, MissingFeature, ProgramFailed
 from netns.interface import NUD_PERMANENT
 from netns.namespace import Namespace
+from netns.nftset import SetElements
 from netns.redirect import ETH_P_ALL, EVERY_FRAME, UNCLASSED
 from netns.unlisted import UnlistedNamespace
 from netns.uplinkrules import (
@@ -29,9 +30,8 @@ from netns.uplinkrules import (
     Ends,
     Lift,
     chosen_text,
-    forget_text,
     host_text,
-    remember_text,
+    key_of,
     splice_text,
 )
 from netns.uplinktap import open_tap
@@ -79,6 +79,8 @@ class SpliceUplink:
             self._turn_round()
             undo.callback(self._remove_table)
             self._install()
+            self._elements = SetElements(host, self.table)
+            undo.callback(self._elements.close)
             self._undo = undo.pop_all()
         self._closed = False
 
@@ -97,16 +99,14 @@ class SpliceUplink:
         self._nft(chosen_text(self.table, lifts, dict.fromkeys(addresses)))
 
     def forget(self, connections: Sequence[Ends]) -> None:
-        """Take ended connections off the books. Raises ProgramFailed when one of them was not on them."""
-        text = forget_text(self.table, connections)
-        if text:
-            self._nft(text)
+        """Take ended connections off the books. Raises KernelRefused."""
+        for name, keys in _by_set(connections).items():
+            self._elements.delete(name, keys)
 
     def remember(self, connections: Sequence[Ends]) -> None:
-        """Put connections back that were forgotten while their ends were being used again."""
-        text = remember_text(self.table, connections)
-        if text:
-            self._nft(text)
+        """Put connections back that were forgotten while their ends were being used again. Raises KernelRefused."""
+        for name, keys in _by_set(connections).items():
+            self._elements.add(name, keys)
 
     def _nft(self, text: str) -> None:
         self.host.run(["nft", "-f", "-"], input=text)
@@ -281,6 +281,14 @@ class SpliceUplink:
     def __del__(self) -> None:
         if not getattr(self, "_closed", True):
             warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
+
+
+def _by_set(connections: Sequence[Ends]) -> dict[str, list[bytes]]:
+    found: dict[str, list[bytes]] = {}
+    for connection in connections:
+        name, key = key_of(connection)
+        found.setdefault(name, []).append(key)
+    return found
 
 
 def transparent_socket(version: int) -> socket.socket:

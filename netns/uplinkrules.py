@@ -13,6 +13,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from netns.nftset import concatenated
+
 PASSING = 0xA5000000
 """Mark of frames on their way from the splice namespace out of the uplink; cleared there."""
 DIVERTED = 1
@@ -117,23 +119,12 @@ def chosen_text(table: str, lifts: Iterable[Lift], addresses: Iterable[str]) -> 
     return "\n".join(lines) + "\n"
 
 
-def forget_text(table: str, connections: Sequence[Ends]) -> str:
-    """Take connections that have ended off the sets."""
-    lines = []
-    for version in (4, 6):
-        keys = [
-            f"{local} . {local_port} . {remote} . {remote_port}"
-            for local, local_port, remote, remote_port in connections
-            if (":" in local) == (version == 6)
-        ]
-        if keys:
-            lines.append(f"delete element netdev {table} lifted{version} {{ {', '.join(keys)} }}\n")
-    return "".join(lines)
-
-
-def remember_text(table: str, connections: Sequence[Ends]) -> str:
-    """Put connections back into the sets."""
-    return forget_text(table, connections).replace("delete element", "add element")
+def key_of(connection: Ends) -> tuple[str, bytes]:
+    """The set that a connection is in, and its key there."""
+    local, local_port, remote, remote_port = connection
+    addresses = [ipaddress.ip_address(address) for address in (local, remote)]
+    ports = [port.to_bytes(2, "big") for port in (local_port, remote_port)]
+    return f"lifted{addresses[0].version}", concatenated(addresses[0].packed, ports[0], addresses[1].packed, ports[1])
 
 
 def splice_text(devices: Sequence[str]) -> str:

@@ -187,12 +187,8 @@ class UplinkPath:
         names = [_names(ends, from_wire) for ends, from_wire in batch]
 
         def forget() -> None:
-            try:
+            with suppress(LabError):  # the host's namespace is going away
                 self.splicing.forget(names)
-            except LabError:
-                for name in names:  # one of them was not there: then it is the others' turn
-                    with suppress(LabError):
-                        self.splicing.forget([name])
             self._post(self._forgotten)
 
         self._chore(forget)

@@ -9,9 +9,8 @@ from netns.uplinkrules import (
     RELEASED_MAC,
     Lift,
     chosen_text,
-    forget_text,
     host_text,
-    remember_text,
+    key_of,
     splice_text,
 )
 
@@ -45,14 +44,13 @@ def test_a_lift_for_one_opener_stands_in_one_chain(outbound: bool, chain: str) -
     assert [rule.split()[4] for rule in rules] == [chain]
 
 
-def test_connections_are_forgotten_by_family_and_remembered_the_same_way() -> None:
-    connections = [("10.0.0.1", 5, "10.0.0.2", 80), ("fd00::1", 6, "fd00::2", 81), ("10.0.0.1", 7, "10.0.0.2", 80)]
-    assert forget_text("t", connections) == (
-        "delete element netdev t lifted4 { 10.0.0.1 . 5 . 10.0.0.2 . 80, 10.0.0.1 . 7 . 10.0.0.2 . 80 }\n"
-        "delete element netdev t lifted6 { fd00::1 . 6 . fd00::2 . 81 }\n"
-    )
-    assert remember_text("t", connections[:1]) == "add element netdev t lifted4 { 10.0.0.1 . 5 . 10.0.0.2 . 80 }\n"
-    assert forget_text("t", []) == ""
+def test_a_connection_is_found_in_its_set_by_its_ends() -> None:
+    assert key_of(("10.0.0.1", 0x1234, "10.0.0.2", 80)) == (
+        "lifted4", bytes((10, 0, 0, 1, 0x12, 0x34, 0, 0, 10, 0, 0, 2, 0, 80, 0, 0))
+    )  # fmt: skip
+    name, key = key_of(("fd00::1", 1, "fd00::2", 2))
+    assert (name, len(key)) == ("lifted6", 40)
+    assert (key[15], key[17], key[35], key[37]) == (1, 1, 2, 2)
 
 
 def test_the_hosts_table_lets_pass_what_comes_back_before_it_lifts() -> None:
