@@ -185,8 +185,9 @@ class Core:
 
     def check_alignment(self, injection: Injection) -> None:
         """Record IP headers on their way out that lie at an address a processor may not like (GE-18)."""
-        for address in injection.net_buffer_list.addresses():
-            if address & POINTER_MASK:
+        item = injection.net_buffer_list
+        for address in item.addresses():
+            if address & POINTER_MASK and item.octets[:1] and item.octets[0] >> 4 in (4, 6):
                 self.violate(
                     "GE-18",
                     FUNCTION_NAMES[injection.function],

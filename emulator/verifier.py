@@ -77,7 +77,9 @@ def detached(core: Core) -> list[Violation]:
     """
     found = [_handle_left(handle) for handle in core.handles]
     found += [_list_left(core, item, stack) for item, stack in core.ownership.leaks()]
-    found += [_left(line) for line in (*core.engine.leaks(), *core.streams.leaks(), *core.tags.leaks())]
+    found += [_left(line, "CO-4") for line in core.engine.leaks()]
+    found += [_left(line, "ST-35") for line in core.streams.leaks()]
+    found += [_left(line, "OR-3") for line in core.tags.leaks()]
     return found
 
 
@@ -126,9 +128,10 @@ def _list_left(core: Core, item: NetBufferList, stack: tuple[str, ...]) -> Viola
     )
 
 
-def _left(line: str) -> Violation:
+def _left(line: str, usual: str) -> Violation:
+    """A line of what is left, under the rule it names, else under the usual one."""
     rule = _RULE_AT_END.search(line)
-    return Violation(rule[1] if rule else "OR-3", "detach", _RULE_AT_END.sub("", line).strip())
+    return Violation(rule[1] if rule else usual, "detach", _RULE_AT_END.sub("", line).strip())
 
 
 def as_text(items: Iterable[Finding]) -> str:
