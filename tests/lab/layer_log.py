@@ -86,3 +86,10 @@ def connected(client: Host, server: Host, family: AddressFamily) -> tuple[socket
 
 def tcp_flows(stack: Stack) -> list[Any]:
     return [flow for flow in stack.core.engine.flows.table if flow.key.protocol == 6]
+
+
+def send_raw(host: Host, family: AddressFamily, to: str, *packets: bytes) -> None:
+    raw = host.namespace.open_in(lambda: socket.socket(LINUX[family], socket.SOCK_RAW, 255))
+    with raw:
+        for packet in packets:
+            raw.sendto(packet, (to, 0))

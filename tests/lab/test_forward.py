@@ -161,8 +161,9 @@ def test_weak_host_traffic_passes_through_by_the_function_of_its_direction(
 
 
 @pytest.mark.rule("FW-7", "LA-37")
+@pytest.mark.parametrize("function", ["forward", "network_send"])
 def test_a_packet_from_an_address_of_the_other_interface_passes_through_outbound(
-    routed: Routed, family: AddressFamily
+    routed: Routed, family: AddressFamily, function: str
 ) -> None:
     stack = routed.mid.stack
     handle = stack.create_handle(family, ALL_TYPES)
@@ -173,17 +174,27 @@ def test_a_packet_from_an_address_of_the_other_interface_passes_through_outbound
         flags.append(bool(seen.flags & ConditionFlag.IS_OUTBOUND_PASS_THRU))
         if handle.is_mine(item):
             return seen.permit()
-        handle.network_send(seen.clone(), done)
+        if function == "forward":
+            interface = seen.value("DESTINATION_INTERFACE_INDEX")
+            handle.forward(seen.clone(), done, family=family, interface=interface)
+        else:
+            handle.network_send(seen.clone(), done)
         return seen.block(absorb=True)
 
     at(stack, Decide(decide), "IPFORWARD", family=family)
     sender = routed.mid.socket(family)  # bound to the address of the right interface
     sender.sendto(b"weak", (routed.left.address(family), PORT))
-    octets, source = receiver.recvfrom(100)
-    assert (octets, source[0]) == (b"weak", routed.mid.address(family))
-    stack.settle()
-    assert flags == [True, True]
-    assert done.names == ["SUCCESS"]
+    if function == "forward":
+        stack.settle()
+        assert (flags, done.names) == ([True], ["INVALID_PARAMETER"])
+        finish(stack)
+        sender.sendto(b"later", (routed.left.address(family), PORT))
+        assert receiver.recv(100) == b"later"
+    else:
+        octets, source = receiver.recvfrom(100)
+        assert (octets, source[0]) == (b"weak", routed.mid.address(family))
+        stack.settle()
+        assert (flags, done.names) == ([True, True], ["SUCCESS"])
     finish(stack, handle)
 
 
@@ -282,4 +293,27 @@ def test_a_wrong_header_checksum_is_forwarded_wrong(routed: Routed, way: str) ->
     assert [packet[10:12] for packet in wire.packets(port=PORT)] == [b"\xba\xad"]
     assert watch.layers == []
     forgiven(stack, "GE-16")
+    finish(stack, handle)
+
+
+@pytest.mark.rule("OR-1")
+def test_what_goes_by_verdict_and_what_goes_by_a_socket_keep_their_order(
+    routed: Routed, family: AddressFamily
+) -> None:
+    stack, traffic = routed.mid.stack, Datagrams(routed.left, routed.right, family)
+    handle, done, count = stack.create_handle(family, FORWARD), Completions(stack), iter(range(10000))
+
+    def decide(seen: Indication, item: NetBufferList) -> None:
+        made = next(count) % 4 == 2
+        mine = stack.core.ownership.create_from(item.octets) if made else seen.clone()
+        handle.forward(mine, done, family=family, interface=seen.value("DESTINATION_INTERFACE_INDEX"))
+        seen.block(absorb=True)
+
+    at(stack, Decide(decide), "IPFORWARD", family=family)
+    payloads = [b"%d" % number for number in range(400)]
+    for first in range(0, 400, 40):
+        traffic.send(*payloads[first : first + 40])
+    assert traffic.arrived() == payloads
+    book = stack.books.injections
+    assert (book.by_verdict, book.by_injector) == (300, 100)
     finish(stack, handle)

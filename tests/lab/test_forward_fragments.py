@@ -13,6 +13,7 @@ from emulator.traffic import Datagrams
 from emulator.wfptypes import AddressFamily, ConditionFlag
 from tests.lab.conftest import Completions, Strict
 from tests.lab.forwarding import FORWARD, V4, V6, finish, inject
+from tests.lab.layer_log import send_raw
 from tests.lab.network_packets import PORT, Decide, Watch, at, between, udp
 from tests.lab.putting_back import PutBack
 
@@ -117,3 +118,27 @@ def test_a_packet_larger_than_the_way_out_is_cut_or_refused(
     else:
         assert status == "SUCCESS"
         assert traffic.arrived() == [b"x" * 1440]
+
+
+@pytest.mark.rule("FW-6")
+def test_groups_that_never_become_complete_are_bounded_and_end(
+    grouping: Routed, family: AddressFamily, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emulator.paths.groups.GROUPS_KEPT", 2)
+    bed = grouping
+    stack, traffic = bed.mid.stack, Datagrams(bed.left, bed.right, family)
+    at(stack, Decide(lambda seen, item: seen.permit()), "IPFORWARD", family=family)
+    firsts = []
+    for number in range(1, 6):
+        whole = between(bed.left, bed.right, family, bytes(2000), identification=number)
+        firsts.append(fragment(whole, 1280, identification=number)[0])
+    send_raw(bed.left, family, bed.right.address(family), *firsts)
+    assert traffic.exchange([b"whole"]) == [b"whole"]
+    book = stack.books.hooks[2]
+    groups = stack.packets.groups
+    assert groups is not None
+    assert (book.held, book.blocked) == (2, 3)
+    groups.now += 31.0
+    stack.loop.call(groups.expire)
+    assert (book.held, book.blocked) == (0, 5)
+    finish(stack)

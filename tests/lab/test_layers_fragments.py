@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections import Counter
 from typing import Any
 
@@ -14,16 +13,16 @@ from emulator.fragments import fragment
 from emulator.indication import Indication
 from emulator.layers import layer_of
 from emulator.octets import IpView
-from emulator.topology import Host, Pair
+from emulator.topology import Pair
 from emulator.traffic import Datagrams
 from emulator.wfptypes import Action, AddressFamily, ConditionFlag
 from emulator.wfptypes import MetadataField as M
 from tests.lab.layer_log import (
-    LINUX,
     Log,
     Look,
     by_port,
     finish,
+    send_raw,
 )
 from tests.lab.network_packets import at, udp
 from tests.lab.putting_back import ALL_TYPES, PutBack
@@ -34,13 +33,6 @@ def four_fragments(pair: Pair, family: AddressFamily) -> list[bytes]:
     pieces = fragment(whole, 900)
     assert len(pieces) == 4
     return pieces
-
-
-def send_raw(host: Host, family: AddressFamily, to: str, *packets: bytes) -> None:
-    raw = host.namespace.open_in(lambda: socket.socket(LINUX[family], socket.SOCK_RAW, 255))
-    with raw:
-        for packet in packets:
-            raw.sendto(packet, (to, 0))
 
 
 def kind(seen: Indication) -> tuple[str, Any]:

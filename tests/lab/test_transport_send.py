@@ -17,8 +17,8 @@ from emulator.traffic import Datagrams
 from emulator.wfptypes import AddressFamily
 from emulator.wfptypes import MetadataField as M
 from tests.lab.conftest import Completions
-from tests.lab.network_packets import PORT, Decide, Watch, at, between, udp
-from tests.lab.putting_back import PutBack, Worker, forgiven, inspect
+from tests.lab.network_packets import PORT, Decide, at, between, udp
+from tests.lab.putting_back import ALL_TYPES, PutBack, Worker, forgiven, inspect
 from tests.lab.sending import (
     LINUX,
     TRANSPORT,
@@ -144,16 +144,22 @@ def test_ports_may_be_changed_and_the_answer_comes_back_to_the_sender(
 
 
 @pytest.mark.rule("TS-19", "NS-13")
+@pytest.mark.parametrize("layer", ["OUTBOUND_TRANSPORT", "OUTBOUND_IPPACKET"])
 def test_a_datagram_larger_than_the_path_is_cut_after_all_layers(
-    pair: Pair, family: AddressFamily, way: str
+    pair: Pair, family: AddressFamily, way: str, layer: str
 ) -> None:
     stack, traffic = pair.host.stack, Datagrams(pair.host, pair.peer, family)
-    handle = stack.create_handle(family, TRANSPORT)
-    callout = PutBack(stack, handle, only=by_port)
-    at(stack, callout, "OUTBOUND_TRANSPORT", family=family)
-    payload = bytes(range(250)) * 16
+    handle = stack.create_handle(family, ALL_TYPES)
     lengths: list[int] = []
-    at(stack, Watch(lambda seen: lengths.append(seen.ip_end)), "OUTBOUND_IPPACKET", family=family)
+
+    def note(seen: Indication) -> None:
+        if by_port(seen) and seen.net_buffer_list is not None and seen.net_buffer_list.history:
+            lengths.append(seen.ip_end)
+
+    inspect(stack, note, "OUTBOUND_IPPACKET", family=family)
+    callout = PutBack(stack, handle, only=by_port)
+    at(stack, callout, layer, family=family)
+    payload = bytes(range(250)) * 16
     wire = pair.peer.wire()
     assert traffic.exchange([payload]) == [payload]
     fragments = [packet for packet in wire.packets() if IpView(packet).is_fragment]
