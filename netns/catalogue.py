@@ -50,9 +50,11 @@ PROGRAMS = (
     Program("dig", ("lab",), SKIPPED),
 )
 
-_BRIDGE_LIFT = (
-    "table bridge probe { chain c { type filter hook prerouting priority 0; "
-    "ether daddr 02:00:00:00:00:01 meta pkttype set host\n}\n}\n"
+_LIFT = (
+    "table netdev probe { set s { typeof ip saddr . tcp sport; flags dynamic; size 16\n}\n"
+    'chain o { type filter hook egress device "lo" priority 0\n'
+    'add @s { ip saddr . tcp sport } meta mark set 1 fwd to "lo"\n}\n'
+    'chain i { type filter hook ingress device "lo" priority 0\nmeta pkttype set host dup to "lo"\n}\n}\n'
 )
 _SOCKET_MATCH = (
     "table {} probe {{ chain c {{ type filter hook prerouting priority -150; "
@@ -62,7 +64,7 @@ _NAMES = {Backend.NFT: "nft", Backend.NFT_XTABLES: "nft and xtables", Backend.IP
 
 KERNEL = (
     Probe("flock leases", ("lab",), None, probes.leases),
-    Probe("bridge", STREAM, None, probes.bridge),
+    Probe("bridge", ("lab",), None, probes.bridge),
     Probe("packet sockets (AF_PACKET)", ("lab", "network"), None, probes.packet_socket),
     Probe(
         "tc clsact with mirred ingress redirect",
@@ -114,7 +116,7 @@ KERNEL = (
         Probe(f"nft socket transparent, {family}", STREAM, None, streamprobes.nft_text(_SOCKET_MATCH.format(family)))
         for family in ("ip", "ip6")
     ),
-    Probe("nft bridge, set packet type", STREAM, None, streamprobes.nft_text(_BRIDGE_LIFT)),
+    Probe("nft netdev, lift frames", STREAM, None, streamprobes.nft_text(_LIFT)),
     Probe("splice", STREAM, "a copy loop", streamprobes.splice),
     Probe("sock_diag look-up", ("transport",), None, streamprobes.sock_diag),
     Probe("SOCK_DESTROY", STREAM, "connections end by a plain close", streamprobes.sock_destroy),
