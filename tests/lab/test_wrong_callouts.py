@@ -8,9 +8,10 @@ from contextlib import contextmanager
 import pytest
 
 import tests.lab.wrong.deciding
+import tests.lab.wrong.handing_over
 import tests.lab.wrong.injecting
 import tests.lab.wrong.lists
-import tests.lab.wrong.streams  # noqa: F401  importing the four writes their cases down
+import tests.lab.wrong.streams  # noqa: F401  importing them writes their cases down
 from emulator.schedule import INLINE, Schedule
 from emulator.topology import HostOptions, Pair
 from emulator.verifier import Finding, detach, findings
