@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 BUFFER_OCTETS: Final = 32 << 20
 """Of each namespace's packet socket: some twenty thousand frames may wait."""
 ROUND_SECONDS: Final = 0.05
-SNAP_OCTETS: Final = 65535 + 18
+SNAP_OCTETS: Final = 2048
+"""Kept of each frame: more than an ordinary one has; those of bulk transfers have up to 64 KiB."""
 
 
 def keep_stamping() -> socket.socket:

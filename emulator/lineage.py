@@ -1,9 +1,9 @@
 """Which sights are of the same packet: over the hooks of one host, and over the wire to the next.
 
 Inside an emulated host this is known: a queued packet, its clones and what is injected of them carry numbers.
-Everywhere else it is inferred: a packet seen at a later place with the same addresses, protocol, fragment offset
-and octets behind its IP header (transport checksum aside), and with the same IPv4 identification where both have
-one, is the same packet; among equal ones, the one that has waited longest.
+Everywhere else it is inferred: a packet seen at a later place with the same addresses, protocol, fragment offset,
+length and octets behind its IP header (transport checksum aside; of many only the first), and with the same IPv4
+identification where both have one, is the same packet; among equal ones, the one that has waited longest.
 
 What that cannot do: of equal packets of which one is lost without a word, the next one takes its number; a packet
 that something other than a traced host rewrites, cuts (a large TCP segment) or sends round in circles gets a new
@@ -32,7 +32,10 @@ SAME_MOST = 256
 """Equal packets that may be on their way at one time."""
 _CHECKSUM_AT = {TCP: 16, UDP: 6, ICMP: 2, ICMPV6: 2}
 
-Key = tuple[bytes, int, int, bytes]
+COMPARED_MOST = 1900
+"""Octets behind the IP header that are compared, besides how many there are: frames may be cut behind them."""
+
+Key = tuple[bytes, int, int, int, bytes]
 
 
 @dataclass(slots=True, frozen=True)
@@ -53,13 +56,14 @@ def identity_of(octets: bytes) -> Identity | None:
         view = IpView(octets)
     except Malformed:
         return None
-    behind = bytearray(octets[view.transport_offset : view.end])
+    behind = bytearray(octets[view.transport_offset : min(view.end, view.transport_offset + COMPARED_MOST)])
+    length = view.total_length - view.header_size
     at = _CHECKSUM_AT.get(view.protocol)
     if at is not None and not view.fragment_offset and len(behind) >= at + 2:
         behind[at : at + 2] = b"\0\0"
     digest = blake2b(behind, digest_size=12).digest()
     source, destination = view.source, view.destination
-    key = (source + destination, view.protocol, view.fragment_offset, digest)
+    key = (source + destination, view.protocol, view.fragment_offset, length, digest)
     return Identity(key, view.identification, view.is_fragment, source, destination)
 
 

@@ -121,6 +121,17 @@ def test_of_packets_long_unseen_the_latest_is_meant() -> None:
     assert watch.see(A, WIRE_OUT, octets, after=2 * FRESH_NANOSECONDS) == latest
 
 
+@VERSIONS
+def test_a_frame_that_was_cut_short_is_still_the_packet(version: int) -> None:
+    watch = Watch()
+    octets = datagram(bytes(9000), version=version)
+    first = watch.see(A, OUTPUT, octets)
+    assert watch.see(A, WIRE_OUT, octets[:2034]) == first
+    assert watch.see(B, WIRE_IN, octets[:2034]) == first
+    longer = datagram(bytes(9001), version=version)
+    assert watch.see(B, PREROUTING, longer[:2034]) != first
+
+
 def test_fragments_belong_to_the_packet_they_were_cut_from() -> None:
     watch = Watch()
     whole = bytearray(datagram(b"x" * 1000, ident=9))
