@@ -53,8 +53,8 @@ class RegisteredCallout:
     """A callout the engine knows: its key, id, functions, and how many classifies run."""
 
     __slots__ = (
-        "key", "callout_id", "flags", "classify", "notify", "flow_delete", "unregistering", "leaving", "running", "idle",
-        "conditional_on_flow",
+        "key", "callout_id", "flags", "classify", "notify", "flow_delete", "unregistering", "leaving", "running",
+        "idle", "conditional_on_flow",
     )  # fmt: skip
 
     def __init__(

@@ -121,9 +121,9 @@ class Course:
         plan = self.plans[INPUT, version, kind_of(view)]
         if not plan.finds and not plan.tracks:
             return None
-        if held.packet.arrival.checksum_unverified or held.edited:
-            if transport_checksum_ok(view) is False:  # the kernel will drop it, unseen (NR-7)
-                return self._unfit(held, history, interface, flags, _CHECKSUM_INVALID)
+        unsure = held.packet.arrival.checksum_unverified or held.edited
+        if unsure and transport_checksum_ok(view) is False:  # the kernel will drop it, unseen (NR-7)
+            return self._unfit(held, history, interface, flags, _CHECKSUM_INVALID)
         if plan.finds and not has_handler(view):
             found = held.endpoint = self.endpoints.of_packet(view, held.first_octets(), True, interface)
             if found is None and view.protocol in (TCP, UDP):
