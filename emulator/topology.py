@@ -20,7 +20,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from emulator.driver import Driver
+from emulator.faults import Fault, Faults
 from emulator.interrupts import shielded
+from emulator.paths.faulty_queue import FaultyQueue
 from emulator.paths.queue import QueueBackend, QueueLimits
 from emulator.schedule import Schedule
 from emulator.stack import Stack
@@ -52,6 +54,9 @@ class HostOptions:
     """What follows when a driver breaks a rule."""
     checksum_offload: bool = False
     """Whether drivers are shown outgoing packets whose checksums are left to the network card (GE-17)."""
+    faults: bool = False
+    """Whether what can fail is counted, and `fault` made to."""
+    fault: Fault | None = None
     schedule: Schedule | None = None
     """When injections are performed and completed; None is as soon as possible."""
 
@@ -74,6 +79,8 @@ class Host:
     owned: ExitStack = field(repr=False)
     emulated: Stack | None = None
     canaries: CanaryBook = field(default_factory=CanaryBook, repr=False)
+    inboxes: dict[AddressFamily, socket.socket] = field(default_factory=dict, repr=False)
+    """Where canaries arrive: one socket for each family, whoever sends them."""
 
     @property
     def stack(self) -> Stack:
@@ -154,6 +161,8 @@ class Bed:
         self.canaries = CanaryBook()
         self._owned = ExitStack()
         self._stacks: list[Stack] = []
+        self.faults: list[Faults] = []
+        """Those of the emulated hosts, where they are asked for."""
         self._start = False
         self.on_host: Callable[[Host], None] | None = None
         """Told of every host that is added, once it runs."""
@@ -167,7 +176,7 @@ class Bed:
                 self._start = start
                 if start:
                     for stack in self._stacks:
-                        stack.start()
+                        self._start_stack(stack)
                 self.load()
         except BaseException:  # also a signal that the shield held back
             self.close()
@@ -199,7 +208,7 @@ class Bed:
         if emulated:
             stack = host.emulated = self._owned.enter_context(_closing(self._stack(made)))
             if self._start:
-                stack.start()
+                self._start_stack(stack)
         self.hosts[name] = host
         if self.on_host is not None:
             self.on_host(host)
@@ -221,6 +230,14 @@ class Bed:
             Timing(stack, options.schedule, f"host {len(self._stacks)}")
         self._stacks.append(stack)
         return stack
+
+    def _start_stack(self, stack: Stack) -> None:
+        stack.start()
+        if self.options.faults:
+            faults = Faults(self.options.fault).attach(stack.core)
+            assert stack.packets.queue is not None
+            stack.packets.queue = FaultyQueue(stack.packets.queue, faults)
+            self.faults.append(faults)
 
     @property
     def stacks(self) -> list[Stack]:

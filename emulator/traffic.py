@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import select
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from emulator.wfptypes import AddressFamily
 from netns.capture import Capture
@@ -42,8 +44,13 @@ class Datagrams:
         self.receiver = target.socket(family, port=port)
         self.sender = source.socket(family)
         self._canary_out = source.socket(family)
-        self._canary_in = target.socket(family, port=CANARY_PORT)
-        self._canaries = 0
+        if family not in target.inboxes:
+            target.inboxes[family] = target.socket(family, port=CANARY_PORT)
+        self._canary_in = target.inboxes[family]
+
+    def wait_for_canaries(self, seconds: float) -> None:
+        """Count canaries as lost after so many seconds."""
+        self._canary_in.settimeout(seconds)
 
     def send(self, *payloads: bytes) -> None:
         """Send datagrams, in order."""
@@ -57,9 +64,8 @@ class Datagrams:
         Raises CanaryLost when it does not, TimeoutError when a host still holds packets.
         """
         self._settle()
-        self._canaries += 1
         self.source.canaries.sent += 1
-        mark = b"canary %d" % self._canaries
+        mark = b"canary %d" % self.source.canaries.sent  # the book is the bed's: no two are alike
         self._canary_out.sendto(mark, (self.target.address(self.family), CANARY_PORT))
         until = time.monotonic() + patient(DEADLINE)
         while not self._came(mark):
@@ -128,37 +134,37 @@ class Responder:
         """The datagrams that have come."""
         self._answer = answer
         self._socket = host.socket(family, port=port)
-        self._socket.settimeout(_GLANCE_SECONDS)
-        self._ended = False
+        self._socket.setblocking(False)
+        self._end = os.eventfd(0, os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._serve, name=f"responder-{port}", daemon=True)
         host.owned.callback(self.close)  # before the socket goes, which the host closes
         self._thread.start()
 
     def close(self) -> None:
         """End it; closing twice is allowed."""
-        self._ended = True
-        with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread
-        self._thread.join()
+        if self._end >= 0:
+            os.eventfd_write(self._end, 1)
+            self._thread.join()
+            os.close(self._end)
+            self._end = -1
 
     def _serve(self) -> None:
-        while not self._ended:
-            try:
+        poller = select.poll()
+        for descriptor in (self._end, self._socket.fileno()):
+            poller.register(descriptor, select.POLLIN)
+        while self._end not in [descriptor for descriptor, _ in poller.poll()]:
+            with suppress(BlockingIOError):  # a datagram whose checksum was wrong is none
                 question, source = self._socket.recvfrom(65536)
-            except TimeoutError:
-                continue
-            except OSError:
-                return
-            if self._ended:
-                return
-            self.asked.append(question)
-            try:
-                said = self._answer(question)
-                if said is not None:
-                    self._socket.sendto(said, source)
-            except Exception as error:
-                self.failure = error
-                return
+                self.asked.append(question)
+                try:
+                    self._say(self._answer(question), source)
+                except Exception as error:
+                    self.failure = error
+                    return
+
+    def _say(self, said: bytes | None, source: Any) -> None:
+        if said is not None:
+            self._socket.sendto(said, source)
 
 
 class Wire(Capture):
