@@ -138,6 +138,11 @@ class InjectionCalls:
         known = _family(family)
         if send_params is not None and net_buffer_list is not None and completion is not None:
             self._check_params(send_params, known, flags)
+        elif net_buffer_list is not None and net_buffer_list._first is not None and not net_buffer_list.single:
+            self._refuse(TRANSPORT_SEND, net_buffer_list, completion, flags, known, compartment)
+            raise FwpInvalidParameter(
+                "FwpsInjectTransportSendAsync0: a raw send holds exactly one packet: split the list", rule="TS-14"
+            )
         injection = self._admit(
             TRANSPORT_SEND, net_buffer_list, completion, context, completion_context, flags, known, compartment
         )

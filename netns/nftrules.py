@@ -50,6 +50,16 @@ class NftRules:
 
     def replace(self, rules: Sequence[QueueRule]) -> None:
         """Make `rules` what stands; after a failure the old ones do. Raises ProgramFailed, KernelRefused, Closed."""
+        untried = self._gathers is None
+        try:
+            self._exchange(rules)
+        except ProgramFailed:
+            if not untried or self._gathers is None:
+                raise
+            self._gathers = False
+            self._exchange(rules)
+
+    def _exchange(self, rules: Sequence[QueueRule]) -> None:
         wanted = {family: self._wanted(rules, family) for family in FAMILIES}
         if self._by_xtables:
             for family in FAMILIES:
@@ -72,6 +82,7 @@ class NftRules:
             self._namespace.run(["nft", "-f", "-"], input=text)
         self._standing = {4: {}, 6: {}}
         self._queues = {4: set(), 6: set()}
+        self._gathers = None
 
     def counts(self, family: int) -> dict[Hook, list[int]]:
         """How many packets each rule took, in order. Raises ProgramFailed, Closed."""
@@ -90,11 +101,10 @@ class NftRules:
     def _wanted(self, rules: Sequence[QueueRule], family: int) -> Chains:
         hooks = hooks_of(rules, family)
         chains = {hook.value: chain_body(rules, family, hook, self._by_xtables) for hook in Hook if hook in hooks}
-        if family == 6 and Hook.INPUT in hooks:
-            if self._gathers is None:
-                self._gathers = can_gather(self._namespace)
-            if self._gathers:
-                chains |= GATHER
+        if family == 6 and Hook.INPUT in hooks and self._gathers is None:
+            self._gathers = True  # tried, and not probed: a probe that goes away empties the queues, too
+        if family == 6 and self._gathers:
+            chains |= GATHER  # for good: see `exchange_text`
         return chains
 
     def _add_queues(self, family: int, rules: Sequence[QueueRule]) -> None:
@@ -145,8 +155,8 @@ def chain_body(rules: Sequence[QueueRule], family: int, hook: Hook, by_xtables: 
 def exchange_text(table: str, standing: Chains, wanted: Chains) -> str:
     """The input of nft that turns the chains that stand in `table` into those wanted; empty if they are the same.
 
-    No chain is deleted, only emptied: when a hook goes away, the kernel drops every packet that waits in any
-    queue of the namespace.  Source: nf_queue_nf_hook_drop.
+    No chain is deleted, only emptied: when a hook goes away, be it one of reassembly, the kernel drops every
+    packet that waits in any queue of the namespace.  Source: nf_queue_nf_hook_drop.
     """
     if {name: body for name, body in standing.items() if body} == wanted:
         return ""

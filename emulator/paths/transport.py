@@ -46,11 +46,11 @@ class TransportSender:
     def refused(self, injection: Injection) -> NtStatus | None:
         """Why no packet of a transport send can go, or None: asked once, before any goes.
 
-        Source: TS-4, TS-7, TS-10, TS-14.
+        Source: TS-4, TS-7, TS-10.
         """
         params = injection.send_params
         if params is None:
-            return None if injection.net_buffer_list.single else NtStatus.INVALID_PARAMETER
+            return None
         if params.died_early() is not None:
             return NtStatus.INVALID_PARAMETER  # the completion records it
         endpoint = injection.endpoint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections import Counter
 
 import pytest
@@ -203,4 +204,27 @@ def test_a_clone_that_is_freed_leaves_the_packets_state_alone(two: TwoDrivers, f
     assert traffic.arrived() == [b"injected"]
     assert traffic.exchange([b"plain"]) == [b"plain"]
     assert states == ["INJECTED_BY_OTHER", "NOT_INJECTED"]
+    unload(two)
+
+
+@pytest.mark.rule("FI-7", "CO-2")
+def test_filters_come_and_go_under_traffic_and_nothing_is_lost(two: TwoDrivers, family: AddressFamily) -> None:
+    """Hooks are added and given up while packets wait in the queue for their verdicts."""
+    traffic = Datagrams(two.host, two.peer, family)
+    driver = Inject(two.a, family)
+    two.a.add(driver, "OUTBOUND_IPPACKET", family, action=Action.CALLOUT_UNKNOWN)
+    changing = [True]
+
+    def change() -> None:
+        while changing[0]:
+            two.b.remove(*two.b.add(None, "INBOUND_TRANSPORT", family, action=Action.PERMIT))
+
+    changer = threading.Thread(target=change)
+    changer.start()
+    payloads = [b"%d" % number for number in range(2000)]
+    for payload in payloads:
+        traffic.send(payload)
+    changing[0] = False
+    changer.join()
+    assert traffic.arrived() == payloads
     unload(two)

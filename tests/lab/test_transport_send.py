@@ -7,6 +7,7 @@ import socket
 import pytest
 
 from emulator.checksums import fix_checksums, transport_checksum_ok
+from emulator.errors import FwpInvalidParameter
 from emulator.headers import build_ip_header
 from emulator.indication import Indication
 from emulator.injection import SendParams
@@ -90,7 +91,9 @@ def test_without_send_arguments_the_data_begins_at_the_ip_header(pair: Pair, fam
     assert traffic.arrived() == [b"whole packet"]
     two = pair.host.stack.core.ownership.create(Mdl(bytearray(whole)), 0, len(whole))
     two.first_net_buffer.next = NetBuffer(Mdl(bytearray(whole)), 0, len(whole))
-    assert send(pair, family, two, None) == "INVALID_PARAMETER"
+    with pytest.raises(FwpInvalidParameter):
+        send(pair, family, two, None)
+    pair.host.stack.core.ownership.free_list(two)
     assert traffic.arrived() == []
     forgiven(pair.host.stack, "TS-3")
 
