@@ -111,9 +111,9 @@ def two_stream_drivers_in_a_row(pair: Pair, family: AddressFamily, check: Checks
 def defer_a_fast_sender(pair: Pair, family: AddressFamily, check: Checks) -> None:
     """A worker that is too slow closes the sender's window, and nothing is lost.
 
-    peer --(10 MB)--> (STREAM: deferred above 16 KB, continued below 4 KB) --> host
+    peer --(50 MB)--> (STREAM: deferred above 16 KB, continued below 4 KB) --> host
     """
-    octets = hashlib.sha256(b"seed").digest() * (10 << 15)
+    octets = hashlib.sha256(b"seed").digest() * (50 << 15)
     gate = threading.Event()
     with Worker() as worker, pair.host.driver() as driver:
         slow = OutOfBandEdit(stream_handle(driver), b"no such octets", b"", worker, limit=16 << 10)
