@@ -20,6 +20,7 @@ from emulator.errors import (
     NotImplementedInProfile,
     TcpipNotReady,
 )
+from emulator.flight import ONE_PACKET_ONLY, TYPE_BITS, Flight
 from emulator.injection import (
     FORWARD,
     FUNCTION_NAMES,
@@ -30,38 +31,18 @@ from emulator.injection import (
     TRANSPORT_SEND,
     CompletionFn,
     HeldSendParams,
-    Injection,
     SendParams,
 )
-from emulator.ledger import Entry
 from emulator.netbuffer import DRIVER, FREED, IN_FLIGHT, POINTER_MASK, NetBufferList
 from emulator.wfptypes import AddressFamily, SendInjectFlag, WindowsVersion
 
 if TYPE_CHECKING:
-    from emulator.core import Core
-    from emulator.ledger import Ledger
-
-_new = tuple.__new__
-"""Makes a named tuple without the Python function that its class would run for it."""
-_TYPE_BITS = tuple(int(item) for item in FUNCTION_TYPES)
-_ONE_PACKET_ONLY = (NETWORK_RECEIVE, TRANSPORT_RECEIVE)
+    pass
 
 
-class InjectionCalls:
+
+class InjectionCalls(Flight):
     """The injection functions as methods of a handle; `InjectionHandle` is the only subclass."""
-
-    __slots__ = ()
-
-    if TYPE_CHECKING:
-        core: Core
-        ledger: Ledger
-        family: AddressFamily
-        type_bits: int
-        closing: bool
-        dead: bool
-        in_flight: dict[Injection, None]
-
-        def finished(self, injection: Injection) -> None: ...
 
     def network_send(
         self,
@@ -208,51 +189,6 @@ class InjectionCalls:
 
     # -- checks -----------------------------------------------------------------------------------------
 
-    def _admit(
-        self,
-        function: int,
-        net_buffer_list: NetBufferList,
-        completion: CompletionFn,
-        context: Any,
-        completion_context: Any,
-        flags: int,
-        family: AddressFamily | None,
-        compartment: int,
-    ) -> Injection:
-        """Check everything and take the list into flight; the ordinary way is a few comparisons."""
-        core = self.core
-        if (
-            flags
-            or net_buffer_list is None
-            or completion is None
-            or family is None
-            or not self.type_bits & _TYPE_BITS[function]
-            or (self.family and self.family != family)
-            or not 0 <= compartment <= 1
-            or self.closing
-            or core.not_ready
-            or net_buffer_list.state
-            or net_buffer_list.next is not None
-            or (net_buffer_list._first is not None and function in _ONE_PACKET_ONLY)
-            or net_buffer_list not in core.ownership.live
-            or core.deny is not None
-        ):
-            self._refuse(function, net_buffer_list, completion, flags, family, compartment)
-        ledger = self.ledger
-        ledger.serial = serial = ledger.serial + 1
-        injection = Injection(
-            function, self, context, net_buffer_list, completion, completion_context,  # type: ignore[arg-type]
-            family, (*net_buffer_list.history, _new(Entry, (self, context, serial))),  # type: ignore[arg-type]
-        )  # fmt: skip
-        # Adding comes before looking: a destroy that begins in between sees what was added, so the
-        # packet's way needs no lock.
-        self.in_flight[injection] = None
-        if self.closing:
-            self.finished(injection)
-            raise InjectHandleClosing(f"{self!r} is being destroyed", rule="HD-4")
-        net_buffer_list.state = IN_FLIGHT
-        return injection
-
     def _refuse(
         self,
         function: int,
@@ -282,7 +218,7 @@ class InjectionCalls:
         if self.dead:
             core.violate("HD-6", call, "the handle was destroyed before", handle=self)
             raise InvalidHandle(f"{call}: {self!r} was destroyed before", rule="HD-6")
-        if not self.type_bits & _TYPE_BITS[function]:
+        if not self.type_bits & TYPE_BITS[function]:
             raise InjectHandleStale(
                 f"{call}: {self!r} does not permit {FUNCTION_TYPES[function].name} injection", rule="ER-2"
             )
@@ -297,7 +233,7 @@ class InjectionCalls:
         core = self.core
         if item.next is not None:
             raise FwpInvalidParameter(f"{call}: a chain of lists is not accepted here", rule="NS-18")
-        if function in _ONE_PACKET_ONLY and not item.single:
+        if function in ONE_PACKET_ONLY and not item.single:
             raise FwpInvalidParameter(f"{call}: an incoming list holds exactly one packet", rule="NR-15")
         if item.state != FREED and not core.ownership.owns(item):
             core.violate(

@@ -5,8 +5,6 @@ A handle does no I/O.  What it accepts goes to its host, which performs it and c
 
 from __future__ import annotations
 
-import threading
-from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from emulator.calls import InjectionCalls
@@ -19,10 +17,8 @@ from emulator.errors import (
     TcpipNotReady,
     Unsuccessful,
 )
-from emulator.injection import FUNCTION_NAMES, TRANSPORT_SEND, HeldSendParams, Injection
 from emulator.ledger import injection_state
-from emulator.netbuffer import DRIVER, FREED, NetBufferList
-from emulator.ntstatus import NtStatus
+from emulator.netbuffer import FREED, NetBufferList
 from emulator.wfptypes import DEFAULT_INJECTION_TYPES, AddressFamily, InjectionState, InjectionType, WindowsVersion
 
 if TYPE_CHECKING:
@@ -36,21 +32,6 @@ class InjectionHandle(InjectionCalls, StreamCalls):
     `network_receive`, `transport_send`, `transport_receive`, `forward` and `stream_inject`.
     Source: HC-1..HC-19, HD-1..HD-9.
     """
-
-    __slots__ = ("core", "ledger", "family", "types", "type_bits", "number", "closing", "dead", "in_flight", "_changed")
-
-    def __init__(self, core: Core, family: AddressFamily, types: InjectionType, number: int) -> None:
-        self.core = core
-        self.ledger = core.ledger
-        self.family = family
-        self.types = types
-        self.type_bits = int(types)
-        self.number = number
-        self.closing = False
-        self.dead = False
-        self.in_flight: dict[Injection, None] = {}
-        """Accepted and not yet completed; a dict because adding to and taking from one is atomic."""
-        self._changed = threading.Condition()
 
     def state(self, net_buffer_list: NetBufferList | None) -> tuple[InjectionState, Any]:
         """Whether this handle, another or none injected the packet, and the injection context.
@@ -73,65 +54,7 @@ class InjectionHandle(InjectionCalls, StreamCalls):
         self.core.violate(rule, "FwpsQueryPacketInjectionState0", what, handle=self)
         return InjectionState.NOT_INJECTED, None
 
-    def is_mine(self, net_buffer_list: NetBufferList) -> bool:
-        """True when this handle injected the packet, now or earlier: let such a packet pass (QS-10)."""
-        for entry in net_buffer_list.history:  # noqa: SIM110  a generator costs more than the rest of a packet's check
-            if entry[0] is self:
-                return True
-        return False
-
-    # -- completing and destroying -----------------------------------------------------------------------
-
-    def complete(self, injection: Injection, status: NtStatus, *, dispatch_level: bool = True) -> None:
-        """Give the list back to the driver with a status, by calling its completion function.
-
-        What the completion function raises is recorded as a violation.  A schedule may put it off.
-        Source: CF-1..CF-9.
-        """
-        hold = self.core.hold_completion
-        if hold is None or not hold(injection, lambda: self._give_back(injection, status, dispatch_level)):
-            self._give_back(injection, status, dispatch_level)
-
-    def _give_back(self, injection: Injection, status: NtStatus, dispatch_level: bool) -> None:
-        core = self.core
-        item = injection.net_buffer_list
-        if injection.send_params is not None:
-            self._check_buffers(injection.send_params)
-        if core.scramble_offsets or injection.scramble:
-            item.advance(min(_SCRAMBLE, *(buffer.data_length for buffer in item.net_buffers())))
-        item.status = status
-        item.state = DRIVER
-        if core.on_complete is not None:
-            core.on_complete(injection, status)
-        thread = get_ident()
-        elsewhere = thread not in core.dispatch_threads
-        if elsewhere:
-            core.dispatch_threads.add(thread)
-        try:
-            injection.completion(injection.completion_context, item, dispatch_level)
-        except Exception as error:  # the driver's own fault: told, and the run goes on
-            core.callback_raised("completion function", error, handle=self)
-        finally:
-            if elsewhere:
-                core.dispatch_threads.discard(thread)
-            self.finished(injection)
-
-    def _check_buffers(self, params: HeldSendParams) -> None:
-        changed = params.died_early()
-        if changed is not None:
-            self.core.violate(
-                _BUFFER_RULES[changed],
-                FUNCTION_NAMES[TRANSPORT_SEND],
-                f"{changed} no longer holds what it held at the call: keep it as it is until completion",
-                handle=self,
-            )
-
-    def finished(self, injection: Injection) -> None:
-        """Take an injection out of flight; whoever waits in `destroy` is told.  Source: HD-2."""
-        del self.in_flight[injection]
-        if self.closing:
-            with self._changed:
-                self._changed.notify_all()
+    # -- destroying -----------------------------------------------------------------------
 
     def destroy(self) -> None:
         """Refuse new injections, then return once none is pending.
@@ -175,8 +98,6 @@ class InjectionHandle(InjectionCalls, StreamCalls):
 
 
 _ALL_TYPES = 0x3F
-_SCRAMBLE = 20
-_BUFFER_RULES = {"remoteAddress": "TS-7", "controlData": "TS-10", "headerIncludeHeader": "TS-12"}
 
 
 def create_handle(core: Core, family: int, flags: int) -> InjectionHandle:

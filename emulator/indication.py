@@ -8,54 +8,41 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from emulator.deciding import NONE, Deciding
 from emulator.fields import READERS, read_values, reader
 from emulator.layerids import Layer
 from emulator.layers import LayerInfo, field_index, layer_info
 from emulator.metadata import Metadata
 from emulator.netbuffer import NetBufferList
 from emulator.octets import IpView
-from emulator.wfptypes import Action, ClassifyOutFlag, ConditionFlag, Direction
+from emulator.wfptypes import ConditionFlag, Direction
 
 if TYPE_CHECKING:
     from emulator.core import Core
-    from emulator.filters import Filter
-    from emulator.flows import Flow
     from emulator.handle import InjectionHandle
     from emulator.interfaces import InterfaceTable
 
-_ABSORB = int(ClassifyOutFlag.ABSORB)
-_BLOCK, _PERMIT, _CONTINUE, _NONE = (int(a) for a in (Action.BLOCK, Action.PERMIT, Action.CONTINUE, Action.NONE))
-_ABSORB = int(ClassifyOutFlag.ABSORB)
 
 
-class Indication:
+class Indication(Deciding):
     """Data at a layer, as a callout's classify sees it, with the decision so far.
 
     `net_buffer_list` is the packet (None where the layer has none), at the data start of the layer.  It is
     valid until classify returns, unless it was referenced.  Source: CO-10..CO-14, LA, MD.
     """
 
-    inbound: bool
     interfaces: InterfaceTable
 
     # What most indications have, on the class: setting it on each would cost more than the rest.
     source_interface = 0
     destination_interface = 0
     condition_flags = 0
-    flow: Flow | None = None
     endpoint: Any = None
     path_mtu = 0
     metadata_bits = 0
     discard: tuple[int, int, int] | None = None
     fragment: tuple[int, int, int] | None = None
     stream: Any = None
-    action: int = _NONE
-    rights = 1
-    out_flags = 0
-    filter: Filter | None = None
-    flow_context: Any = 0
-    blocked_by = 0
-    ended = False
     known_view: IpView | None = None
     """The packet's headers when somebody has parsed them already."""
     _metadata: Metadata | None = None
@@ -76,6 +63,8 @@ class Indication:
         self.core = core
         self.layer = layer
         self.inbound = inbound
+        self.action = NONE
+        self.rights = 1
         self.net_buffer_list = net_buffer_list
         self.memory = memory
         self.ip_start = ip_start
@@ -145,56 +134,6 @@ class Indication:
         """The number of the packet's flow; 0 when it has none.  Source: FL-8."""
         return self.flow.number if self.flow is not None else 0
 
-    # -- deciding ---------------------------------------------------------------------------------------
-
-    @property
-    def may_decide(self) -> bool:
-        """True while the callout may set any action; otherwise only a veto BLOCK counts (CO-14)."""
-        return bool(self.rights)
-
-    def permit(self) -> None:
-        """Let the data pass; final when the filter says CLEAR_ACTION_RIGHT.  Source: CO-15."""
-        if self.ended:
-            self._late("the decision")
-            return
-        self.action = _PERMIT
-        if self.filter is not None and self.filter.clears_right:
-            self.rights = 0
-
-    def hard_permit(self) -> None:
-        """Let the data pass; only a callout's veto can still stop it.  Source: CO-15, FI-2."""
-        if self.ended:
-            self._late("the decision")
-            return
-        self.action = _PERMIT
-        self.rights = 0
-
-    def block(self, *, absorb: bool = False, hard: bool = True) -> None:
-        """Stop the data; with `absorb` silently, as before an injection.  `hard` False lets others override.
-
-        Source: CO-15, CO-17, CO-19.
-        """
-        if self.ended:
-            self._late("the decision")
-            return
-        self.action = _BLOCK
-        if absorb:
-            self.out_flags |= 1
-        if hard:
-            self.rights = 0
-
-    def continue_(self) -> None:
-        """Leave the decision to the next filter.  Source: CO-16, CO-18."""
-        if self.ended:
-            self._late("the decision")
-            return
-        self.action = _CONTINUE
-
-    @property
-    def absorbed(self) -> bool:
-        """True when the data was blocked silently (CO-17)."""
-        return bool(self.out_flags & _ABSORB)
-
     # -- what a callout does with the packet ------------------------------------------------------------
 
     def clone(self, retreat: int = 0) -> NetBufferList:
@@ -239,11 +178,6 @@ class Indication:
         """True when `handle` injected the packet, now or earlier: let such a packet pass.  Source: QS-10, GE-13."""
         item = self.net_buffer_list
         return item is not None and handle.is_mine(item)
-
-    def _late(self, what: str) -> None:
-        self.core.violate(
-            "CO-12", "classifyFn", f"{what} of an indication was used after its classify had returned: copy it"
-        )
 
     def __repr__(self) -> str:
         return f"<indication at {Layer(self.layer).name} {self.net_buffer_list!r}>"

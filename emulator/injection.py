@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from emulator.defaults import set_defaults
 from emulator.netbuffer import NetBufferList
 from emulator.ntstatus import NtStatus
 from emulator.wfptypes import AddressFamily, InjectionType
@@ -53,6 +54,7 @@ class SendParams:
     """An IP header of the caller's own, for a raw send (version 1 only)."""
 
 
+_SUCCESS = NtStatus.SUCCESS
 _NOTHING = (None, None, None)
 _BUFFER_NAMES = ("remoteAddress", "controlData", "headerIncludeHeader")
 
@@ -60,16 +62,19 @@ _BUFFER_NAMES = ("remoteAddress", "controlData", "headerIncludeHeader")
 class HeldSendParams:
     """The engine's view of send parameters while the injection is pending: the buffers, and what they held."""
 
-    __slots__ = ("remote_scope_id", "remote_address", "_buffers", "_copies")
+    remote_scope_id: int
+    remote_address: bytes
+    """As it was at the call, network order."""
+    _buffers: tuple[Any, ...]
+    """Empty when none can change."""
+    _copies: tuple[bytes | None, ...]
 
     def __init__(self, params: SendParams) -> None:
         self.remote_scope_id = params.remote_scope_id
         address, control, header = params.remote_address, params.control_data, params.header_include_header
         self.remote_address = bytes(address)
-        """As it was at the call, network order."""
-        self._buffers: tuple[Any, ...] = ()
-        """Empty when none can change."""
-        self._copies: tuple[bytes | None, ...] = _NOTHING
+        self._buffers = ()
+        self._copies = _NOTHING
         if control is not None or header is not None or type(address) is not bytes:
             self._buffers = (address, control, header)
             self._copies = (
@@ -110,19 +115,26 @@ class Injection:
     Source: GE-1, GE-3.
     """
 
-    # What most injections have, on the class: setting it on each would cost more than the rest.
-    interface = 0
-    sub_interface = 0
-    endpoint: Any = None
-    send_params: HeldSendParams | None = None
-    packets_left = 1
-    status = NtStatus.SUCCESS
-    preserve_id = False
-    given_back = False
+    function: int
+    handle: InjectionHandle
+    context: Any
+    net_buffer_list: NetBufferList
+    completion: CompletionFn
+    completion_context: Any
+    family: AddressFamily
+    history: History
+    interface: int
+    sub_interface: int
+    endpoint: Any
+    send_params: HeldSendParams | None
+    packets_left: int
+    status: NtStatus
+    preserve_id: bool
+    given_back: bool
     """Whether it was completed before all of it was seen again."""
-    scramble = False
+    scramble: bool
     """Whether its list comes back with another data start than it left with (CF-8)."""
-    serial = 0
+    serial: int
     """Its number on its host, while that is traced."""
 
     def __init__(
@@ -144,6 +156,15 @@ class Injection:
         self.completion_context = completion_context
         self.family = family
         self.history = history
+        self.packets_left = 1
+        self.status = _SUCCESS
 
     def __repr__(self) -> str:
         return f"<{FUNCTION_NAMES[self.function]} of {self.net_buffer_list!r} by {self.handle!r}>"
+
+
+set_defaults(
+    Injection,
+    interface=0, sub_interface=0, endpoint=None, send_params=None, preserve_id=False, given_back=False, scramble=False,
+    serial=0,
+)  # fmt: skip

@@ -12,24 +12,27 @@ Nothing here knows who owns a list: `emulator.ownership` makes clones, counts an
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Protocol
 
-from emulator.ntstatus import NtStatus
-
-if TYPE_CHECKING:
-    from emulator.ledger import History
+from emulator.flatlist import (
+    CLONE,
+    CREATED,
+    DEEP_CLONE,
+    DRIVER,
+    FREED,
+    IN_FLIGHT,
+    INDICATED,
+    REASSEMBLED,
+    RETIRED,
+    STACK,
+    STREAM_CLONE,
+    FlatList,
+)
+from emulator.origin import Origin
 
 POISON = 0xDD
 """What memory reads as after it was freed."""
 POINTER_MASK = 7
 """Bits of an address that are 0 where a pointer may lie, on x64; every memory begins at such an address."""
-
-
-class Origin(Protocol):
-    """Where a list's memory came from: told when octets may have been changed."""
-
-    edited: bool
-    """True once octets of the memory may differ from what arrived."""
 
 
 class Mdl:
@@ -184,45 +187,12 @@ class NetBuffer:
         return self.data_length
 
 
-class NetBufferList:
+class NetBufferList(FlatList):
     """A list of packets with one history, one status and one owner at a time.
 
     Attributes that drivers see: `first_net_buffer`, `next`, `parent`, `child_count`, `status`, `context`.
     The rest belongs to the emulator; `protocol` is the IP protocol number of the packet, 0 when unknown.
     """
-
-    # What nearly every list has, on the class: setting it on each would cost more than the rest.
-    _first: NetBuffer | None = None
-    next: NetBufferList | None = None
-    parent: NetBufferList | None = None
-    child_count = 0
-    references = 0
-    status = NtStatus.SUCCESS
-    state = 0
-    context: bytearray | None = None
-    made_of: Any = None
-    info: ChecksumInfo | None = None
-    protocol = 0
-    number = 0
-    """Of a list that a driver made, while the host is traced."""
-    sight = 0
-    """Which queued packet it shows or was cloned from, while the host is traced."""
-
-    def __init__(
-        self,
-        memory: bytearray,
-        start: int,
-        end: int,
-        kind: int,
-        history: History = (),
-        origin: Any = None,
-    ) -> None:
-        self.memory = memory
-        self.base = self.start = start
-        self.end = end
-        self.kind = kind
-        self.history = history
-        self.origin = origin
 
     # -- the packet, without making a NetBuffer ---------------------------------------------------------
 
@@ -262,47 +232,13 @@ class NetBufferList:
             raise ValueError(f"octets {start}+{length} lie outside the {self.end - self.start} octets of data")
         return bytes(memoryview(self.memory)[begin : begin + length])
 
-    def write(self, start: int, octets: bytes | bytearray | memoryview) -> None:
-        """Change octets of the first packet in place, in every list that shares them; ValueError past the end.
-
-        Source: NB-1, NB-4.
-        """
-        if self._first is not None:
-            self._first.write(start, octets)
-            return
-        begin = self.start + start
-        stop = begin + len(octets)
-        if start < 0 or stop > self.end:
-            raise ValueError(
-                f"octets {start}+{len(octets)} lie outside the {self.end - self.start} octets of data"
-            )
-        self.memory[begin:stop] = octets
-        if self.origin is not None:
-            self.origin.edited = True
-
-    def retreat(self, delta: int, backfill: int = 0) -> None:
-        """Move the data start of every packet in the list `delta` octets back.
-
-        Raises ValueError when a size is negative.  Source: NB-13, NB-14.
-        """
-        if self._first is None and 0 <= delta <= self.start - self.base:
-            self.start -= delta
-            return
+    def _retreat_apart(self, delta: int, backfill: int) -> None:
         if delta < 0 or backfill < 0:
             raise ValueError("retreat takes sizes of 0 or more")
         for buffer in self.net_buffers():
             buffer.retreat(delta, backfill)
 
-    def advance(self, delta: int, *, free_mdl: bool = True) -> None:
-        """Move the data start of every packet in the list `delta` octets on.
-
-        Raises ValueError, before any packet changed, when that passes an end.  Source: NB-13, NB-14.
-        """
-        if self._first is None:
-            if not 0 <= delta <= self.end - self.start:
-                raise ValueError(f"cannot advance {delta} octets in {self.end - self.start} octets of data")
-            self.start += delta
-            return
+    def _advance_apart(self, delta: int, free_mdl: bool) -> None:
         buffers = list(self.net_buffers())
         if delta < 0 or any(delta > buffer.data_length for buffer in buffers):
             raise ValueError(f"cannot advance {delta} octets: a packet of the list is shorter")
@@ -383,8 +319,11 @@ class ChecksumInfo:
         self.transmit_udp = transmit_udp
 
 
-# Kinds and states are plain numbers: they are compared for every packet.
-STACK, CLONE, DEEP_CLONE, CREATED, STREAM_CLONE, REASSEMBLED = range(6)
 KIND_NAMES = ("stack", "clone", "deep clone", "created", "stream clone", "reassembled")
-DRIVER, INDICATED, IN_FLIGHT, FREED, RETIRED = range(5)
 STATE_NAMES = ("driver's", "indicated", "in flight", "freed", "retired")
+
+__all__ = [
+    "CLONE", "CREATED", "DEEP_CLONE", "DRIVER", "FREED", "INDICATED", "IN_FLIGHT", "KIND_NAMES", "POINTER_MASK",
+    "POISON", "REASSEMBLED", "RETIRED", "STACK", "STATE_NAMES", "STREAM_CLONE", "ChecksumInfo", "Mdl", "NetBuffer",
+    "NetBufferList",
+]  # fmt: skip

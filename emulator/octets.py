@@ -182,7 +182,10 @@ class IpView:
         """TTL or hop limit."""
         return self.buffer[self.start + (8 if self.version == 4 else 7)]
 
-    ttl = hop_limit
+    @property
+    def ttl(self) -> int:
+        """TTL or hop limit."""
+        return self.hop_limit
 
     @property
     def traffic_class(self) -> int:

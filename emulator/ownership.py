@@ -12,6 +12,7 @@ from typing import Any
 
 from emulator.cloning import copied, shared
 from emulator.errors import FwpInvalidFlags, FwpNullPointer, InsufficientResources, InvalidParameter
+from emulator.flatlist import new_list
 from emulator.netbuffer import (
     CLONE,
     CREATED,
@@ -87,8 +88,8 @@ class Ownership:
         if original is None or flags or original.state >= FREED or self.deny is not None:
             self._check_source("FwpsAllocateCloneNetBufferList0", original, flags)
             assert original is not None
-        made = NetBufferList(
-            original.memory, original.start, original.end, CLONE, original.history, original.origin
+        made = new_list(
+            NetBufferList, original.memory, original.start, original.end, CLONE, original.history, original.origin
         )
         if original._first is not None:
             made.first_net_buffer = shared(original._first)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from emulator.defaults import set_defaults
 from emulator.octets import IpView
 from emulator.offload import finished
+from emulator.origin import Origin
 
 if TYPE_CHECKING:
     from emulator.flows import Flow
@@ -19,43 +21,36 @@ NOT_ASKED: Final[Any] = object()
 """The endpoint of a packet for which nobody wanted to know it yet."""
 
 
-class Held:
-    """A queued packet, as origin of the lists over its octets.
+class Held(Origin):
+    """A queued packet, as origin of the lists over its octets."""
 
-    The defaults are those of nearly every packet, kept on the class so that making one is cheap.
-    """
-
-    claims = 0
-    """Clones and references that keep the packet from being dropped."""
-    info: ChecksumInfo | None = None
+    path: PacketPath
+    packet: QueuedPacket
+    version: int
+    """4 or 6, as it came: its octets may be changed."""
+    info: ChecksumInfo | None
     """What the network card is to finish, where that is played (GE-17)."""
-    edited = False
-    """True once its octets may differ from what the kernel has."""
-    settled = False
+    settled: bool
     """True once its verdict was given."""
-    blocked = False
+    blocked: bool
     """True once it was blocked and waits for what becomes of its clones."""
-    absorbed = False
-    modified_later = False
-    """A callout referenced it to modify it later (NB-11)."""
-    flow: Flow | None = None
-    endpoint: Any = NOT_ASKED
-    authorisation_due = False
+    absorbed: bool
+    flow: Flow | None
+    endpoint: Any
+    authorisation_due: bool
     """It is shown at INBOUND_TRANSPORT with ALE_CLASSIFY_REQUIRED, or was blocked there (TR-8)."""
-    passes_through = False
+    passes_through: bool
     """It came for an address of another interface, or left from one: weak-host traffic (FW-7)."""
-
-    known_view: IpView | None = None
-    known_header: bytes | None = None
+    known_view: IpView | None
+    known_header: bytes | None
 
     def __init__(self, path: PacketPath, packet: QueuedPacket, version: int) -> None:
-        """`version` is the packet's when it came: its octets may be changed."""
         self.path = path
         self.packet = packet
         self.version = version
+        self.endpoint = NOT_ASKED
 
-    @property
-    def view(self) -> IpView:
+    def seen(self) -> IpView:
         """Its headers, parsed once somebody wants to know."""
         view = self.known_view
         if view is None:
@@ -63,12 +58,21 @@ class Held:
         return view
 
     @property
-    def header(self) -> bytes:
-        """Its first 44 octets as they arrived; asked for before anybody gets a list, who may change them."""
+    def view(self) -> IpView:
+        """The same."""
+        return self.seen()
+
+    def keep_header(self) -> bytes:
+        """Its first 44 octets as they arrived; called before anybody gets a list, who may change them."""
         header = self.known_header
         if header is None:
             header = self.known_header = bytes(self.packet.payload[:HEADER_OCTETS])
         return header
+
+    @property
+    def header(self) -> bytes:
+        """The same."""
+        return self.keep_header()
 
     def changed_octets(self) -> bytes | bytearray | None:
         """Its octets as they leave, when they may differ from what the kernel has; else None."""
@@ -78,19 +82,26 @@ class Held:
 
     def first_octets(self) -> bytes:
         """The first 44 octets as they are now."""
-        return bytes(self.packet.payload[:HEADER_OCTETS]) if self.edited else self.header
+        return bytes(self.packet.payload[:HEADER_OCTETS]) if self.edited else self.keep_header()
 
     def has_first_header(self) -> bool:
         """Whether its IP header is the one that it arrived with; False also where that is not known any more."""
-        size = self.view.header_size
-        return size <= HEADER_OCTETS and self.packet.payload.startswith(self.header[:size])
+        size = self.seen().header_size
+        return size <= HEADER_OCTETS and self.packet.payload.startswith(self.keep_header()[:size])
 
     def first_destination(self) -> bytes:
         """The destination address that it arrived with, network order."""
-        header = self.header
+        header = self.keep_header()
         return header[16:20] if header[0] >> 4 == 4 else header[24:40]
 
     def release(self) -> None:
         """The last claim is gone: a blocked packet that nobody injected is dropped now."""
         if self.blocked and not self.settled:
             self.path.released(self)
+
+
+set_defaults(
+    Held,
+    info=None, settled=False, blocked=False, absorbed=False, flow=None, authorisation_due=False, passes_through=False,
+    known_view=None, known_header=None,
+)  # fmt: skip

@@ -6,18 +6,14 @@ from typing import TYPE_CHECKING
 
 from emulator.indication import Indication
 from emulator.metadatabits import MetadataField
-from emulator.netbuffer import INDICATED, RETIRED, STACK, NetBufferList
 from emulator.octets import IpView, Malformed
 from emulator.paths.held import NOT_ASKED
+from emulator.paths.sighted import Sighted
 from emulator.wfptypes import ConditionFlag
 
 if TYPE_CHECKING:
-    from emulator.core import Core
     from emulator.interfaces import InterfaceTable
-    from emulator.ledger import History
     from emulator.paths.endpoints import Endpoint
-    from emulator.paths.held import Held
-    from emulator.paths.plans import Step
 
 _RAW_ENDPOINT = int(ConditionFlag.IS_RAW_ENDPOINT)
 _RAW_HEADER = int(MetadataField.IP_HEADER_SIZE | MetadataField.TRANSPORT_HEADER_INCLUDE_HEADER)
@@ -25,87 +21,16 @@ _ALE_REQUIRED = int(MetadataField.ALE_CLASSIFY_REQUIRED)
 _ICMP_HEADER_SIZE = 8
 
 
-class PathIndication(Indication):
-    """A packet of the queue, at any layer.
+class PathIndication(Sighted, Indication):  # type: ignore[override]
+    """A packet of the queue, at any layer."""
 
-    Its list is made when somebody asks for it: who only decides by fields, or not even by them, spares it.
-    """
-
-    item: NetBufferList | None = None
-    """The list, once made."""
-    start = 0
-    """Where the list's data start was when it was made."""
-    offset = 0
-    """Its data offset then."""
     devices: tuple[int, int] | None = None
     """Source and destination interface where those are not what the queue says."""
-
-    def __init__(self, core: Core, step: Step, held: Held, history: History, interface: int, flags: int) -> None:
-        self.core = core
-        self.layer = step.layer
-        self.inbound = step.inbound
-        self.step = step
-        self.held = held
-        self.history = history
-        self.interface = interface
-        self.layer_flags = flags
-        flow = held.flow
-        if flow is not None:
-            self.flow = flow
-
-    @property
-    def net_buffer_list(self) -> NetBufferList | None:  # type: ignore[override]
-        """The packet, at the data start of the layer; None where the layer has none (QS-11, LA-3)."""
-        item = self.item
-        if item is None and self.step.with_data:
-            item = self._show()
-        return item
-
-    def _show(self) -> NetBufferList:
-        held = self.held
-        if held.known_header is None:
-            held.header  # noqa: B018  what it was like before somebody can change it
-        view = held.view
-        base, start = self.step.offsets(view)
-        item = self.item = NetBufferList(held.packet.payload, start, view.end, STACK, self.history, held)
-        item.base = base
-        item.state = RETIRED if self.ended else INDICATED
-        item.protocol = view.protocol
-        if held.info is not None:
-            item.info = held.info
-        self.start = start
-        self.offset = start - base
-        return item
 
     @property
     def interfaces(self) -> InterfaceTable:  # type: ignore[override]
         """The host's interfaces."""
         return self.held.path.course.interfaces
-
-    @property
-    def memory(self) -> bytearray:  # type: ignore[override]
-        """The packet's octets, IP header included."""
-        return self.held.packet.payload
-
-    @property
-    def ip_start(self) -> int:  # type: ignore[override]
-        """Where the IP header begins in the memory."""
-        return self.held.view.start
-
-    @property
-    def ip_end(self) -> int:  # type: ignore[override]
-        """Where the packet ends in the memory."""
-        return self.held.view.end
-
-    @property
-    def view(self) -> IpView:
-        """The packet's headers, parsed."""
-        return self.held.view
-
-    @property
-    def condition_flags(self) -> int:  # type: ignore[override]
-        """The layer's FLAGS field, as a number.  Source: LA-37."""
-        return self.layer_flags
 
     @property
     def source_interface(self) -> int:  # type: ignore[override]

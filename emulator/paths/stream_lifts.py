@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from itertools import product
 from typing import Any, Literal
 
-from emulator.engine import SubLayerFilters
+from emulator.arbitration import SubLayerFilters
 from emulator.filters import Condition, Filter, MatchType
 from emulator.stream_engine import STREAM_LAYERS
 from emulator.wfptypes import Direction, FilterFlag

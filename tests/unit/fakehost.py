@@ -19,6 +19,7 @@ from emulator.ledger import Entry
 from emulator.netbuffer import INDICATED, STACK, NetBufferList
 from emulator.ntstatus import NtStatus
 from emulator.octets import IpView
+from emulator.origin import Origin as CoreOrigin
 from emulator.wfptypes import Action, AddressFamily, Direction, InjectionType
 
 PATIENCE = 10.0
@@ -36,13 +37,10 @@ INTERFACES = InterfaceTable(
 TERMINATING, INSPECTION, UNKNOWN = Action.CALLOUT_TERMINATING, Action.CALLOUT_INSPECTION, Action.CALLOUT_UNKNOWN
 
 
-class Origin:
+class Origin(CoreOrigin):
     """A held packet: counts who keeps it and notes its release."""
 
     def __init__(self) -> None:
-        self.claims = 0
-        self.edited = False
-        self.modified_later = False
         self.released = 0
 
     def release(self) -> None:

@@ -1,0 +1,5 @@
+cimport cython
+from emulator.flight cimport Flight
+
+cdef class InjectionCalls(Flight):
+    pass
