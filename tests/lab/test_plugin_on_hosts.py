@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from uuid import uuid4
 
 import pytest
+
+from netns.lease import labelled
 
 pytest_plugins = ["pytester"]
 
@@ -31,11 +33,6 @@ def test_secrets_are_redacted(
 
 def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
     return pytester.runpytest_subprocess("-p", "no:cacheprovider", *arguments)
-
-
-def leftovers() -> list[str]:
-    place = Path("/run/netns")
-    return [path.name for path in place.iterdir() if path.name.startswith("wfp-")] if place.is_dir() else []
 
 
 def test_a_users_own_file_works_in_an_empty_folder(pytester: pytest.Pytester) -> None:
@@ -128,7 +125,13 @@ def test_a_failed_scenario_shows_its_picture_and_its_checks_and_no_runner(pytest
 
 
 def test_nothing_is_left_after_failures(pytester: pytest.Pytester) -> None:
-    before = leftovers()
-    pytester.makepyfile("def test_it(pair): assert 0\ndef test_two(routed, lab): lab.namespace('more'); assert 0\n")
-    run(pytester).assert_outcomes(failed=2)
-    assert set(leftovers()) <= set(before)
+    one, two = (f"test_{uuid4().hex}" for _ in range(2))  # labs are labelled by the names of tests
+    pytester.makepyfile(
+        f"def {one}(pair):\n    from netns.lease import labelled\n"
+        f"    assert {one!r} in [label for label, _ in labelled()]\n    assert 0\n"
+        f"def {two}(routed, lab): lab.namespace('more'); assert 0\n"
+    )
+    found = run(pytester)
+    found.assert_outcomes(failed=2)
+    assert found.stdout.str().count("assert 0") >= 2
+    assert not {one, two} & {label for label, _ in labelled()}
