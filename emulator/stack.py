@@ -144,6 +144,7 @@ class Stack:
         if self._started:
             return self
         self.packets.queue = self.namespace.open_in(lambda: open_queue((QUEUE_NUMBER,), self._limits, self._backend))
+        self.course.checks_all = self._backend is QueueBackend.NETFILTERQUEUE
         self._watch_interfaces()
         self._read_interfaces()
         self.loop.add(self.packets.queue.fileno(), self.packets.drain)

@@ -72,6 +72,8 @@ class Course:
         self.plans: Plans = make_plans(set())
         self.forwards: frozenset[int] = frozenset()
         """IP versions that this host forwards: only there is weak-host traffic shown at IPFORWARD (FW-5)."""
+        self.checks_all = False
+        """Whether the queue cannot tell which transport checksums the kernel has checked."""
         self.both_ways: frozenset[int] = frozenset()
         """IP versions of which both directions are seen, so that an answer is known as one."""
         self.reset: Callable[[Held, IpView, bool], None] = lambda held, view, inbound: None
@@ -121,7 +123,7 @@ class Course:
         plan = self.plans[INPUT, version, kind_of(view)]
         if not plan.finds and not plan.tracks:
             return None
-        unsure = held.packet.arrival.checksum_unverified or held.edited
+        unsure = held.packet.arrival.checksum_unverified or held.edited or self.checks_all
         if unsure and transport_checksum_ok(view) is False:  # the kernel will drop it, unseen (NR-7)
             return self._unfit(held, history, interface, flags, _CHECKSUM_INVALID)
         if plan.finds and not has_handler(view):

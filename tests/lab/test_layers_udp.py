@@ -13,10 +13,11 @@ from emulator.indication import Indication
 from emulator.interfaces import SUB_INTERFACE
 from emulator.layers import layer_of
 from emulator.netbuffer import NetBufferList
-from emulator.topology import Pair, Routed
+from emulator.paths.queue import QueueBackend
+from emulator.topology import HostOptions, Pair, Routed
 from emulator.traffic import Datagrams
 from emulator.wfptypes import AddressFamily, InjectionType
-from tests.lab.conftest import Completions
+from tests.lab.conftest import Completions, Strict
 from tests.lab.layer_log import (
     ALE,
     IP,
@@ -132,7 +133,11 @@ def test_the_endpoint_is_looked_for_anew_when_sockets_come_and_go(pair: Pair, fa
 
 
 @pytest.mark.rule("NR-7", "GE-16")
-def test_a_datagram_with_a_wrong_checksum_ends_at_the_ip_layer(pair: Pair, family: AddressFamily) -> None:
+@pytest.mark.parametrize("backend", list(QueueBackend))
+def test_a_datagram_with_a_wrong_checksum_ends_at_the_ip_layer(
+    beds: Strict, family: AddressFamily, backend: QueueBackend
+) -> None:
+    pair = beds.make(Pair, HostOptions(backend=backend))
     stack, traffic = pair.host.stack, Datagrams(pair.peer, pair.host, family)
     log = Log(stack, family, "INBOUND_IPPACKET", "INBOUND_TRANSPORT", "DATAGRAM_DATA", "INBOUND_TRANSPORT_DISCARD")
     packet = bytearray(between(pair.peer, pair.host, family, b"spoiled"))

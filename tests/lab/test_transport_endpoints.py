@@ -18,7 +18,7 @@ from emulator.traffic import Datagrams
 from emulator.wfptypes import AddressFamily
 from tests.lab.conftest import Completions, Strict, expected_violations
 from tests.lab.network_packets import PORT, Decide, Watch, at
-from tests.lab.putting_back import PutBack
+from tests.lab.putting_back import PutBack, inspect
 from tests.lab.sending import (
     LINUX,
     TRANSPORT,
@@ -228,3 +228,23 @@ def test_buffers_that_die_before_the_completion_are_reported_and_do_no_harm(
     assert done.names == ["INVALID_PARAMETER"]
     expected_violations(stack, "TS-7" if name == "remoteAddress" else "TS-10")
     finish(pair, handle)
+
+
+@pytest.mark.rule("TS-8", "LA-34")
+def test_a_classified_address_is_a_number_and_a_remote_address_is_octets(pair: Pair) -> None:
+    """The number 0x0A000002 written down the wrong way round is 2.0.0.10, and that is where the packet goes."""
+    stack, wire = pair.host.stack, pair.peer.wire()
+    pair.host.namespace.add_route("2.0.0.0/8", via=pair.peer.address(V4))
+    traffic = Datagrams(pair.host, pair.peer, V4)
+    values: list[int] = []
+    inspect(stack, lambda seen: values.append(seen.value("IP_REMOTE_ADDRESS")) if by_port(seen) else None,
+            "OUTBOUND_TRANSPORT", family=V4)  # fmt: skip
+    assert traffic.exchange([b"x"]) == [b"x"]
+    assert values == [0x0A000002]
+    finish(pair)
+    wire.packets()
+    for order in ("little", "big"):
+        params = SendParams(values[0].to_bytes(4, order))
+        assert send(pair, V4, made(pair, datagram(b"where to?")), params) == "SUCCESS"
+    assert traffic.arrived() == [b"where to?"]
+    assert [IpView(octets).destination for octets in wire.packets(port=PORT)] == [b"\x02\0\0\x0a", b"\x0a\0\0\2"]
