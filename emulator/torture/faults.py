@@ -1,0 +1,118 @@
+"""Faults at every place: a run without one counts the places, then each is made to fail in a run of its own (H11)."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from emulator.faults import Fault, FaultKind
+from emulator.topology import Host, HostOptions, Pair
+from emulator.torture.drivers import WAYS, PutBack, Way
+from emulator.torture.figures import Figures
+from emulator.traffic import Datagrams, drain
+from emulator.verifier import detached
+from emulator.wfptypes import AddressFamily
+
+CANARY_SECONDS = 0.5
+QUICK_PACKETS = 2
+PACKETS = 6
+_FAMILIES = (AddressFamily.INET, AddressFamily.INET6)
+
+
+def run(*, quick: bool = False, families: Sequence[AddressFamily] = _FAMILIES) -> Figures:
+    """Make every allocation, clone, injection, receive and verdict of every way of injecting fail once.
+
+    Raises LabError when Linux refuses a bed.
+    """
+    told = Figures("faults")
+    began = time.monotonic()
+    for way in WAYS:
+        for family in families[:1] if quick else families:
+            _one_way(way, family, QUICK_PACKETS if quick else PACKETS, told)
+    told.seconds = time.monotonic() - began
+    return told
+
+
+def _one_way(way: Way, family: AddressFamily, packets: int, told: Figures) -> None:
+    counted = _played(way, family, packets, None, told)
+    for fault in _every(counted):
+        _played(way, family, packets, fault, told)
+
+
+def _every(counted: Counter[FaultKind]) -> Iterable[Fault]:
+    for kind, most in counted.items():
+        for number in range(1, most + 1):
+            yield Fault(kind, number)
+            if kind == FaultKind.VERDICT:
+                yield Fault(kind, number, late=True)
+
+
+def _played(
+    way: Way, family: AddressFamily, packets: int, fault: Fault | None, told: Figures
+) -> Counter[FaultKind]:
+    """One run with one fault; what must hold all the same is complained of when it does not."""
+    label = f"{way.name}, {family.name}, {fault or 'no fault'}"
+    sent = [b"datagram %d" % number for number in range(packets)]
+    with Pair(HostOptions(faults=True, fault=fault)) as pair:
+        (faults,) = pair.faults
+        ends: tuple[Host, Host] = (pair.peer, pair.host) if way.inbound else (pair.host, pair.peer)
+        try:
+            arrived = _exchange(pair, way, family, ends, sent)
+        except Exception as error:
+            told.complain(f"{label}: {type(error).__name__}: {error}")
+            return faults.counted
+        core = pair.host.stack.core
+        complaints = [str(violation) for violation in (*core.violations, *detached(core))]
+        pair.close_stacks()
+        complaints += _wrong(sent, arrived, faults.struck, pair)
+        told.add("runs")
+        told.add("packets sent", len(sent))
+        told.add("packets arrived", len(arrived))
+        told.add("faults made", faults.struck)
+        for complaint in complaints:
+            told.complain(f"{label}: {complaint}")
+        return faults.counted
+
+
+def _exchange(pair: Pair, way: Way, family: AddressFamily, ends: tuple[Host, Host], sent: list[bytes]) -> list[bytes]:
+    """Send datagrams past the driver, one after the other; those that arrived."""
+    traffic = Datagrams(*ends, family, port=5000)
+    with pair.host.driver() as driver:
+        try:
+            callout = PutBack(driver, family, way)
+        except Exception:  # the handle could not be made: then there is no driver
+            return traffic.exchange(sent)
+        driver.add(callout, way.layer, family)
+        for payload in sent:
+            traffic.send(payload)
+        pair.host.stack.settle()
+    return _arrived(traffic)
+
+
+def _arrived(traffic: Datagrams) -> list[bytes]:
+    traffic.wait_for_canaries(CANARY_SECONDS)
+    for _ in range(3):  # a canary may be what the fault takes
+        try:
+            return traffic.arrived()
+        except Exception:
+            continue
+    return drain(traffic.receiver)
+
+
+def _wrong(sent: list[bytes], arrived: list[bytes], struck: int, pair: Pair) -> Iterable[str]:
+    """Each packet arrives once or is dropped; no more are missing than there were faults; every loss is named."""
+    often = Counter(arrived)
+    yield from (f"{payload!r} arrived {count} times" for payload, count in often.items() if count > 1)
+    yield from (f"{payload!r} was never sent" for payload in often if payload not in sent)
+    missing = len(sent) - len(often)
+    if missing > struck:
+        yield f"{missing} packets are missing after {struck} faults"
+    books = pair.host.stack.books
+    lost = sum(books.lost.values())
+    if lost > struck:
+        yield f"{lost} losses are in the books after {struck} faults: {books.lost}"
+    held = sum(book.held for book in books.hooks.values())
+    pending = books.injections.accepted - books.injections.completed
+    if held or pending:
+        yield f"{held} packets are still held, {pending} injections were never completed"
