@@ -24,7 +24,7 @@ INFO = f"wfplab-{VERSION}.dist-info"
 PACKAGES = ("emulator", "netns")
 AT_THE_TOP = {
     ".ci", ".github", ".gitignore", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "PKG-INFO", "README.md",
-    "SECURITY.md", "Vagrantfile", "bench", "docs", "emulator", "netns", "pyproject.toml", "tests", "wfplab",
+    "SECURITY.md", "Vagrantfile", "docs", "emulator", "netns", "pyproject.toml", "tests", "wfplab",
 }  # fmt: skip
 
 USERS_TEST = """
