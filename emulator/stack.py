@@ -296,8 +296,8 @@ class Stack:
         """Complete the sent injections that no hook will see any more: theirs were taken away meanwhile."""
         self.packets.drain()
         for injection in list(self._waiting):
-            version, hooks = injection.family.version, REENTRY[injection.function]
-            if hooks and not any((hook, version) in self.packets.hooks for hook in hooks):
+            version = injection.family.version
+            if not any((hook, version) in self.packets.hooks for hook in REENTRY[injection.function]):
                 injection.packets_left = 1
                 self.packet_done(injection, NtStatus.SUCCESS)
 

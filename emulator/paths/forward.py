@@ -46,11 +46,8 @@ class ForwardSender:
         self.raw = raw
         self.routing = routing
 
-    def send(self, injection: Injection, octets: bytes) -> NtStatus | None:
-        """Send one packet out of the injection's interface; its status, or None when the last hook will tell.
-
-        Raises OSError, LabError.
-        """
+    def send(self, injection: Injection, octets: bytes) -> NtStatus:
+        """Send one packet out of the injection's interface; its status.  Raises OSError, LabError."""
         version = VERSION_OF_FAMILY[injection.family]
         interface = self.packets.interfaces.get(injection.interface)
         if interface is None or interface.loopback or flaw(octets, version) is not None:
@@ -62,29 +59,20 @@ class ForwardSender:
         octets = octets[: view.total_length]
         mtu = self.routing.mtu(view.destination, interface)
         if len(octets) <= mtu:
-            return self._put(injection, octets, view, interface)
+            self._put(octets, view, interface)
+            return NtStatus.SUCCESS
         return self._too_big(injection, octets, view, interface, mtu)
 
-    def _put(self, injection: Injection, octets: bytes, view: IpView, interface: Interface) -> NtStatus | None:
+    def _put(self, octets: bytes, view: IpView, interface: Interface) -> None:
+        mark = EXEMPT_MARK
         if view.version == 4 and (not ipv4_header_checksum_ok(view) or view.identification == 0):
             # A raw socket would repair the checksum, where the next router is to drop the packet (FW-13), and
             # give an identification to each fragment of a packet that has none.
             self.sender.need_exact(4)
-            packets = self.packets
-            mark = packets.ledger.mark((), injection)
-            number = mark & ID_MASK
-            packets.exact[number] = octets
-            packets.unseen.add(number)
-            try:
-                self.raw.send_by(octets, mark, interface.index)
-            except OSError:
-                del packets.exact[number]
-                packets.unseen.discard(number)
-                packets.ledger.settle(mark)
-                raise
-            return None
-        self.raw.send_by(octets, EXEMPT_MARK, interface.index)
-        return NtStatus.SUCCESS
+            mark = self.packets.ledger.mark(())
+            self.packets.exact[mark & ID_MASK] = octets
+            self.packets.unseen.add(mark & ID_MASK)
+        self.raw.send_by(octets, mark, interface.index)
 
     def _too_big(
         self, injection: Injection, octets: bytes, view: IpView, interface: Interface, mtu: int

@@ -114,7 +114,7 @@ class PacketPath:
             if mark >> 24 == MAGIC:
                 record = self.ledger.record(mark)
                 if record is not None and self.unseen and mark & ID_MASK in self.unseen:
-                    self._pass_unseen(packet, hook, record)
+                    self._pass_unseen(packet, hook)
                     continue
             handlers[hook](Held(self, packet, version), record)
             after()
@@ -192,7 +192,7 @@ class PacketPath:
         self.queue.settle(packet, _ACCEPT)
         self.books.hooks[hook].passed += 1
 
-    def _pass_unseen(self, packet: QueuedPacket, hook: int, record: Record) -> None:
+    def _pass_unseen(self, packet: QueuedPacket, hook: int) -> None:
         """Let a forward-injected packet by; at the last hook with the octets it was given (FW-3, FW-13)."""
         assert self.queue is not None
         number = packet.mark & ID_MASK
@@ -202,9 +202,6 @@ class PacketPath:
             self.unseen.discard(number)
         self.queue.settle(packet, _ACCEPT, octets)
         self.books.hooks[hook].passed += 1
-        if hook == POSTROUTING and record.injection is not None:
-            self.ledger.settle(packet.mark)
-            self.completed(record.injection, NtStatus.SUCCESS)
 
     def _passed(
         self,
