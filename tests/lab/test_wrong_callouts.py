@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -49,6 +50,7 @@ class Shared:
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Shared]:
+    gc.collect()  # what earlier tests left in cycles goes before this bed's descriptors are opened
     made = Shared()
     yield made
     made.close()
