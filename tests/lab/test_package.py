@@ -122,7 +122,10 @@ def test_a_second_build_is_the_same_to_the_octet(tree: Path, built: Built, tmp_p
 
 def test_a_wheel_from_the_sdist_is_the_same(built: Built, tmp_path: Path) -> None:
     with tarfile.open(built.sdist) as sdist:
-        sdist.extractall(tmp_path, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+        if hasattr(tarfile, "data_filter"):
+            sdist.extractall(tmp_path, filter="data")
+        else:  # Python 3.11 before its fourth release
+            sdist.extractall(tmp_path)
     again = build(tmp_path / f"wfplab-{VERSION}", tmp_path / "dist")
     assert again.wheel.read_bytes() == built.wheel.read_bytes()
 
