@@ -54,6 +54,15 @@ OfHandle = Annotated[int, typer.Option("--handle", metavar="N", help="Only what 
 OfHost = Annotated[str, typer.Option("--host", metavar="NAME", help="Only at this host.")]
 OfBed = Annotated[int, typer.Option("--bed", metavar="N", help="Only of this bed.")]
 OfKind = Annotated[str, typer.Option("--kind", metavar="NAME", help="Only such events: classify, verdict, wire, ...")]
+Kinds = Annotated[
+    list[str] | None, typer.Argument(metavar="KIND", help="faults, overload, soak, crash, fuzz; by default, all.")
+]
+Quick = Annotated[bool, typer.Option("--quick", help="A short version of each.")]
+Seconds = Annotated[float | None, typer.Option("--seconds", metavar="N", help="Of the soak and the overload.")]
+Kills = Annotated[int | None, typer.Option("--kills", metavar="N", help="Runs that are killed.")]
+FuzzCases = Annotated[int | None, typer.Option("--cases", metavar="N", help="Hostile inputs.")]
+Guided = Annotated[float, typer.Option("--guided", metavar="SECONDS", help="Of atheris, for each reader of octets.")]
+Findings = Annotated[Path | None, typer.Option("--keep", metavar="FOLDER", help="Keep inputs that fail there.")]
 Cases = Annotated[bool, typer.Option("--cases", help="The acceptance cases, and who stands for them.")]
 
 
@@ -146,6 +155,27 @@ def run_tests(arguments: ForPytest = None) -> None:
     _leave(selftest.run(arguments or (), out=sys.stderr))
 
 
+def torture(
+    kinds: Kinds = None,
+    quick: Quick = False,
+    json: Json = False,
+    seconds: Seconds = None,
+    kills: Kills = None,
+    cases: FuzzCases = None,
+    guided: Guided = 0.0,
+    seed: Seed = None,
+    keep: Findings = None,
+) -> None:
+    """Faults, floods, kills and hostile octets: 0 only if nothing was lost or left."""
+    _require_root("torture")
+    from emulator.torture.command import Asked, main
+
+    asked = Asked(
+        quick=quick, json=json, seconds=seconds, kills=kills, cases=cases, guided=guided, seed=seed, keep=keep
+    )
+    _leave(main(kinds or (), asked))
+
+
 def doctor(json: Json = False) -> None:
     """Say what this kernel lacks, and what that means."""
     _require_root("doctor")
@@ -200,7 +230,7 @@ def _application() -> typer.Typer:
         context_settings={"help_option_names": ["--help", "-h"]},
     )
     application.callback()(_common)
-    for command in (run, trace, new, doctor, clean, contract):
+    for command in (run, trace, new, torture, doctor, clean, contract):
         application.command()(command)
     application.command("list")(list_all)
     application.command("shell", context_settings={"ignore_unknown_options": True})(shell)

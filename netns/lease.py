@@ -316,20 +316,19 @@ def _read(fd: int) -> Estate:
     for line in os.pread(fd, JOURNAL_LIMIT_OCTETS, 0).splitlines():
         try:
             entry = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
-        if not isinstance(entry, dict):
-            continue
-        if "pid" in entry:
-            estate.pid = entry["pid"]
-        elif "claim" in entry:
-            estate.names[entry["claim"]] = None
-        elif "made" in entry:
-            estate.names[entry["made"]] = (entry["device"], entry["inode"])
-        elif "gone" in entry:
-            estate.names.pop(entry["gone"], None)
-        elif "label" in entry:
-            estate.label = entry["label"]
+        match entry:
+            case {"pid": int(pid)}:
+                estate.pid = pid
+            case {"claim": str(name)}:
+                estate.names[name] = None
+            case {"made": str(name), "device": int(device), "inode": int(inode)}:
+                estate.names[name] = (device, inode)
+            case {"gone": str(name)}:
+                estate.names.pop(name, None)
+            case {"label": str(text)}:
+                estate.label = text
     return estate
 
 

@@ -26,7 +26,7 @@ from netns.lease import STATE_DIRECTORY, living, reap
 
 TOKEN = "WFPLAB_TORTURE"
 SCENARIOS = ("clone_and_inject_outbound", "ping_answered_by_a_callout")
-KILLS, QUICK_KILLS = 200, 4
+KILLS, QUICK_KILLS = 200, 3
 ENDING_SECONDS = 20.0
 """How long the processes of a killed run may take to end by themselves."""
 _PAUSE_SECONDS = 0.01

@@ -27,7 +27,7 @@ def run(*, quick: bool = False, families: Sequence[AddressFamily] = _FAMILIES) -
     """
     told = Figures("faults")
     began = time.monotonic()
-    for way in WAYS:
+    for way in (WAYS[0], WAYS[-1]) if quick else WAYS:
         for family in families[:1] if quick else families:
             _one_way(way, family, QUICK_PACKETS if quick else PACKETS, told)
     told.seconds = time.monotonic() - began
