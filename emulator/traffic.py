@@ -33,7 +33,7 @@ class CanaryLost(Exception):
 class Datagrams:
     """UDP from one host to a port of another: what was sent, and what arrived by the time a canary did.
 
-    An absence is shown by a later canary arriving, never by waiting.  The bed closes the sockets.
+    An absence is shown by a later canary arriving, never by waiting.  The bed closes the sockets, if `close` has not.
     """
 
     def __init__(self, source: Host, target: Host, family: AddressFamily, *, port: int = 5000) -> None:
@@ -51,6 +51,11 @@ class Datagrams:
     def wait_for_canaries(self, seconds: float) -> None:
         """Count canaries as lost after so many seconds."""
         self._canary_in.settimeout(seconds)
+
+    def close(self) -> None:
+        """Close the sockets before the bed does; the one canaries arrive at is the target's and stays open."""
+        for item in (self.receiver, self.sender, self._canary_out):
+            item.close()
 
     def send(self, *payloads: bytes) -> None:
         """Send datagrams, in order."""

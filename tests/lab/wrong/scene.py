@@ -117,8 +117,7 @@ class Scene:
         traffic.exchange([b"datagram"])
         self.settle()
         self.driver.remove(*filters)
-        for item in (traffic.receiver, traffic.sender, traffic._canary_in, traffic._canary_out):
-            item.close()
+        traffic.close()
 
     def settle(self) -> None:
         """Wait until nothing is under way."""
