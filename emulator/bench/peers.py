@@ -110,10 +110,29 @@ def by_pydivert(number: int, watch: Watch) -> None:
                 watch.last = _now()
 
 
+def by_scapy_socket(watch: Watch) -> None:
+    """Equal datagrams to the router, by a socket that scapy opened once."""
+    from scapy.config import conf
+    from scapy.layers.inet import IP, UDP
+    from scapy.packet import Raw
+
+    packet = IP(src="10.9.1.2", dst="10.9.1.1") / UDP(sport=4000, dport=PORT) / Raw(b"w" * 64)
+    with conf.L3socket() as socket:
+        socket.send(packet)  # the first one finds routes and neighbours
+        _say_ready()
+        watch.begin()
+        while watch.left > 0:
+            socket.send(packet)
+            watch.left -= 1
+        watch.last = _now()
+
+
 def main() -> None:
     """Be the peer that the arguments name."""
     name, number, watch = sys.argv[1], int(sys.argv[2]), Watch(int(sys.argv[3]))
-    if name == "pydivert":
+    if name == "scapy-send":
+        by_scapy_socket(watch)
+    elif name == "pydivert":
         by_pydivert(number, watch)
     else:
         by_netfilterqueue(number, watch, {"accept": accept, "scapy": rebuild}[name])

@@ -23,6 +23,8 @@ PORT: Final = 9
 READY_SECONDS: Final = 20.0
 TARGET: Final = "10.9.2.2"
 SOURCE: Final = "10.9.1.2"
+GATEWAY: Final = "10.9.1.1"
+"""The router, as the sender knows it."""
 _COUNTED: Final = re.compile(r"^\s*(\d+)\s", re.MULTILINE)
 
 
@@ -63,28 +65,30 @@ class Place:
             self.lab = lab
             self.sender, self.receiver = lab.namespace("sender"), lab.namespace("receiver")
             self.router = lab.namespace("router", forwarding=True)
-            near = ([f"{SOURCE}/24", "fd09:1::2/64"], ["10.9.1.1/24", "fd09:1::1/64"])
+            near = ([f"{SOURCE}/24", "fd09:1::2/64"], [f"{GATEWAY}/24", "fd09:1::1/64"])
             far = ([f"{TARGET}/24", "fd09:2::2/64"], ["10.9.2.1/24", "fd09:2::1/64"])
             lab.link(self.sender, self.router, addresses=near)
             lab.link(self.receiver, self.router, addresses=far)
             for host, side in ((self.sender, 1), (self.receiver, 2)):
                 host.add_route("0.0.0.0/0", via=f"10.9.{side}.1")
                 host.add_route("::/0", via=f"fd09:{side}::1")
-            # Nobody listens at the far end, and it is neither to answer so nor to lose what comes too fast.
-            self.receiver.run(["iptables", "-t", "raw", "-A", "PREROUTING", "-p", "udp", "--dport", str(PORT), "-j",
-                               "DROP"])  # fmt: skip
+            # Nobody listens there, and it is neither to answer so nor to lose what comes too fast.
+            for host, address in ((self.receiver, TARGET), (self.router, GATEWAY)):
+                host.run(["iptables", "-t", "raw", "-A", "PREROUTING", "-d", address, "-p", "udp", "--dport", str(PORT),
+                          "-j", "DROP"])  # fmt: skip
             self._tables = {host.name: undo.enter_context(_Table(host)) for host in (self.sender, self.router)}
             self._undo = undo.pop_all()
 
-    def arrived(self) -> int:
-        """Packets that reached the receiver since the last call of `forget`."""
-        listed = self.receiver.run(["iptables", "-t", "raw", "-vnxL", "PREROUTING", "1"]).stdout
+    def arrived(self, host: Namespace | None = None) -> int:
+        """Packets that reached the receiver, or the router itself, since the last call of `forget`."""
+        listed = (host or self.receiver).run(["iptables", "-t", "raw", "-vnxL", "PREROUTING", "1"]).stdout
         found = _COUNTED.search(listed)
         return int(found[1]) if found else 0
 
     def forget(self) -> None:
         """Count what arrives from 0 again."""
-        self.receiver.run(["iptables", "-t", "raw", "-Z"])
+        for host in (self.receiver, self.router):
+            host.run(["iptables", "-t", "raw", "-Z"])
 
     def send(self, packets: int, octets: int = 64, *, rate: int = 0) -> float:
         """The load: equal UDP datagrams from sender to receiver, to their end; the seconds that took."""

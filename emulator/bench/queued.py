@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import resource
 import sys
 import threading
 import time
@@ -21,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from emulator.bench.clock import thread_seconds
 from emulator.bench.drivers import PermitAll, ReinjectForwarded, ReinjectOutbound
 from emulator.bench.place import PORT, Place
 from emulator.bench.row import Reading, Row, Skipped
@@ -76,7 +76,7 @@ class Worker:
     def _stand(self) -> None:
         os.sched_setaffinity(0, {self._processor})
         self._gate.wait()
-        self._before = time.perf_counter(), _thread_seconds()
+        self._before = time.perf_counter(), thread_seconds()
 
     def spent(self, count: int, hook: int) -> tuple[float, float]:
         """Wall and processor seconds until `count` packets of a hook were settled; raises TimeoutError."""
@@ -89,13 +89,8 @@ class Worker:
             time.sleep(0.002)
         after = time.perf_counter()
         usage: list[float] = []
-        self.stack.loop.call(lambda: usage.append(_thread_seconds()))
+        self.stack.loop.call(lambda: usage.append(thread_seconds()))
         return after - self._before[0], usage[0] - self._before[1]
-
-
-def _thread_seconds() -> float:
-    usage = resource.getrusage(resource.RUSAGE_THREAD)
-    return usage.ru_utime + usage.ru_stime
 
 
 def prepared(stack: Stack, where: Where, task: Task, owned: ExitStack) -> None:
