@@ -106,10 +106,15 @@ class Place:
                 raise TimeoutError(f"only {line.waiting if line else 0} of {packets} packets reached the queue")
             time.sleep(0.002)
 
-    def start(self, host: Namespace, argv: Sequence[str]) -> Process:
-        """A program on the processor of what is measured, spoken to by pipes."""
+    def start(self, host: Namespace, argv: Sequence[str], *, processor: int | None = None) -> Process:
+        """A program on a processor, by default that of what is measured; spoken to by pipes."""
         pipe = subprocess.PIPE
-        return host.start(["taskset", "-c", str(self.work_cpu), *argv], stdin=pipe, stdout=pipe)
+        chosen = self.work_cpu if processor is None else processor
+        return host.start(["taskset", "-c", str(chosen), *argv], stdin=pipe, stdout=pipe)
+
+    def work_here(self) -> None:
+        """Have the calling thread run on the processor of what is measured."""
+        os.sched_setaffinity(0, {self.work_cpu})
 
     def close(self) -> None:
         """Remove everything."""

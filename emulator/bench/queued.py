@@ -47,6 +47,11 @@ class Where:
     hook: Hook
     reinjecting: type[ReinjectForwarded] | type[ReinjectOutbound]
 
+    @property
+    def hook_number(self) -> int:
+        """Of the book that its packets are in."""
+        return {Hook.FORWARD: 2, Hook.OUTPUT: 3}[self.hook]
+
     def host(self, place: Place) -> Namespace:
         """Where that is done."""
         return place.router if self.hook is Hook.FORWARD else place.sender
@@ -105,7 +110,6 @@ def prepared(stack: Stack, where: Where, task: Task, owned: ExitStack) -> None:
 def ours(place: Place, where: Where, task: Task, packets: int, *, flood: bool = False) -> Reading:
     """One run of ours."""
     place.forget()
-    hook = {Hook.FORWARD: 2, Hook.OUTPUT: 3}[where.hook]
     with Stack(where.host(place), limits=QueueLimits(length=LENGTH)) as stack, ExitStack() as owned:
         prepared(stack, where, task, owned)
         worker = Worker(stack, place.work_cpu)
@@ -116,7 +120,7 @@ def ours(place: Place, where: Where, task: Task, packets: int, *, flood: bool = 
         if not flood:
             place.await_backlog(where.host(place), QUEUE_NUMBER, packets)
             worker.release()
-        wall, cpu = worker.spent(packets, hook)
+        wall, cpu = worker.spent(packets, where.hook_number)
         stack.settle()
     arrived = place.arrived()
     return Reading(

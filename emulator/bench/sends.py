@@ -7,7 +7,6 @@ counts what arrives, is in it.  Every packet has its history: who injected it, a
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -50,10 +49,11 @@ def datagram() -> bytes:
 class Driver:
     """What injects: each packet a list of its own, or lists of many that are used again."""
 
-    def __init__(self, stack: Stack, handle: InjectionHandle, processor: int) -> None:
+    def __init__(self, stack: Stack, handle: InjectionHandle, begin: Callable[[], None]) -> None:
+        """`begin` is run on its thread before it is measured."""
         self.stack = stack
         self._handle = handle
-        self._processor = processor
+        self._begin = begin
         self._back = threading.Semaphore(POOL)
         self._free: list[NetBufferList] = []
         self.completed = 0
@@ -65,7 +65,7 @@ class Driver:
         """Do `work` on a thread of its own, to the end; raises TimeoutError when completions are missing."""
 
         def body() -> None:
-            os.sched_setaffinity(0, {self._processor})
+            self._begin()
             before = thread_seconds()
             work(packets)
             self.spent = thread_seconds() - before
@@ -125,9 +125,9 @@ def ours(place: Place, packets: int, *, listed: bool) -> Reading:
     """One run of ours."""
     place.forget()
     with Stack(place.sender) as stack, stack.create_handle(_FAMILY, InjectionType.NETWORK) as handle:
-        driver = Driver(stack, handle, place.work_cpu)
+        driver = Driver(stack, handle, place.work_here)
         usage: list[float] = []
-        stack.loop.call(lambda: os.sched_setaffinity(0, {place.work_cpu}))
+        stack.loop.call(place.work_here)
         stack.loop.call(lambda: usage.append(thread_seconds()))
         driver.run(driver.in_lists if listed else driver.one_by_one, packets)
         stack.loop.call(lambda: usage.append(thread_seconds()))
