@@ -48,10 +48,6 @@ class Datagrams:
             target.inboxes[family] = target.socket(family, port=CANARY_PORT)
         self._canary_in = target.inboxes[family]
 
-    def wait_for_canaries(self, seconds: float) -> None:
-        """Count canaries as lost after so many seconds."""
-        self._canary_in.settimeout(seconds)
-
     def close(self) -> None:
         """Close the sockets before the bed does; the one canaries arrive at is the target's and stays open."""
         for item in (self.receiver, self.sender, self._canary_out):

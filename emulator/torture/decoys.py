@@ -79,8 +79,7 @@ class Decoys:
 def _exchange(ends: tuple[object, object], family: AddressFamily) -> None:
     traffic = Datagrams(*ends, family)  # type: ignore[arg-type]
     arrived = traffic.exchange([b"still here"])
-    for item in (traffic.sender, traffic.receiver, traffic._canary_in, traffic._canary_out):
-        item.close()
+    traffic.close()
     if arrived != [b"still here"]:
         raise RuntimeError(f"{arrived} arrived instead of one datagram")
 

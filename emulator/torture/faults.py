@@ -10,11 +10,10 @@ from emulator.faults import Fault, FaultKind
 from emulator.topology import Host, HostOptions, Pair
 from emulator.torture.drivers import WAYS, PutBack, Way
 from emulator.torture.figures import Figures
-from emulator.traffic import Datagrams, drain
+from emulator.traffic import Datagrams
 from emulator.verifier import detached
 from emulator.wfptypes import AddressFamily
 
-CANARY_SECONDS = 0.5
 QUICK_PACKETS = 2
 PACKETS = 6
 _FAMILIES = (AddressFamily.INET, AddressFamily.INET6)
@@ -87,17 +86,7 @@ def _exchange(pair: Pair, way: Way, family: AddressFamily, ends: tuple[Host, Hos
         for payload in sent:
             traffic.send(payload)
         pair.host.stack.settle()
-    return _arrived(traffic)
-
-
-def _arrived(traffic: Datagrams) -> list[bytes]:
-    traffic.wait_for_canaries(CANARY_SECONDS)
-    for _ in range(3):  # a canary may be what the fault takes
-        try:
-            return traffic.arrived()
-        except Exception:
-            continue
-    return drain(traffic.receiver)
+    return traffic.arrived()
 
 
 def _wrong(sent: list[bytes], arrived: list[bytes], struck: int, pair: Pair) -> Iterable[str]:

@@ -17,8 +17,9 @@ import traceback
 from pathlib import Path
 
 from emulator.torture.figures import Figures
-from emulator.torture.hostile import LONGEST, TARGETS, WEIGHTS, Target, seeds
+from emulator.torture.hostile import LONGEST, TARGETS, WEIGHTS, Target
 from emulator.torture.mutate import Mutator
+from emulator.torture.seeds import seeds
 
 CASES, QUICK_CASES = 10_000_000, 20_000
 SLOW_SECONDS = 1.0

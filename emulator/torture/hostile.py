@@ -6,7 +6,6 @@ A target checks more than that it does not fail: what it says of the octets has 
 from __future__ import annotations
 
 import io
-import struct
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -32,7 +31,7 @@ from emulator.stream_bench import StreamBench
 
 Target = Callable[[bytes], None]
 LONGEST = 2048
-"""Octets of one case, unless a target says otherwise."""
+"""Octets of one case."""
 _ROOM = 70000
 
 
@@ -244,44 +243,3 @@ WEIGHTS: Mapping[str, float] = {
     "view": 0.46, "header": 0.2, "netlink": 0.2, "splice": 0.03, "trace": 0.1, "report": 0.002, "journal": 0.008,
 }  # fmt: skip
 """What share of the cases each target gets: those that read what comes from outside get the most."""
-
-
-def seeds(name: str) -> list[bytes]:
-    """Good octets to begin with."""
-    address = bytes((10, 0, 0, 1)), bytes((10, 0, 0, 2))
-    address6 = bytes(15) + b"\1", bytes(15) + b"\2"
-    udp = struct.pack("!HHHH", 5000, 53, 12, 0) + b"data"
-    tcp = struct.pack("!HHIIBBHHH", 5000, 80, 1, 2, 0x50, 0x18, 512, 0, 0) + b"data"
-    packets = [build_ip_header(4, *address, 17, udp), build_ip_header(4, *address, 6, tcp)]
-    packets += [build_ip_header(6, *address6, 17, udp), build_ip_header(6, *address6, 58, b"\x80\0\0\0" + bytes(8))]
-    extended = struct.pack("!IHBB", 6 << 28, 16 + len(udp), 0, 64) + bytes(32) + bytes((44, 0, 1, 4, 0, 0, 0, 0))
-    packets.append(extended + bytes((17, 0, 0, 1, 0, 0, 0, 7)) + udp)
-    if name == "netlink":
-        return [_message(packet) for packet in packets]
-    if name == "header":
-        return [bytes((17, 1, 20, 0, 0, 0)) + packet for packet in packets]
-    if name in ("trace", "report"):
-        return _traces()
-    if name == "journal":
-        return [b'{"pid": 5, "start": 7}\n{"claim": "wfp-00-a"}\n{"made": "wfp-00-a", "device": 4, "inode": 5}\n']
-    return packets
-
-
-def _message(payload: bytes) -> bytes:
-    body = bytes.fromhex("0b000100000000290800020008000500000000020800030081000002")
-    body = body[:11] + b"\0" + body[11:]
-    body += struct.pack("=HH", 4 + len(payload), 10) + payload
-    return struct.pack("=IHHII", 20 + len(body), 0x0300, 0, 0, 0) + struct.pack(">BBH", 2, 0, 7) + body
-
-
-def _traces() -> list[bytes]:
-    from emulator import traceevents as event
-
-    out = io.BytesIO()
-    writer = event.TraceWriter(out)
-    for kind in (event.Run, event.Summary):
-        try:
-            writer.write(kind())  # type: ignore[call-arg]
-        except TypeError:
-            continue
-    return [out.getvalue() or b"{}\n", b'{"event": "run", "format": 1, "time": 0}\n{"event": "summary"}\n']
