@@ -25,7 +25,7 @@ def test_the_same_seed_gives_the_same_findings_and_keeps_the_input(
     def dislikes_four(data: bytes) -> None:
         assert data[:1] != b"\x44"
 
-    monkeypatch.setitem(TARGETS, "view", dislikes_four)  # type: ignore[arg-type]
+    monkeypatch.setitem(TARGETS, "view", dislikes_four)
     first, second = (fuzz.run(cases=CASES, seed=1, keep=tmp_path) for _ in range(2))
     assert first.complaints == second.complaints
     (kept,) = (tmp_path / "view").iterdir()
@@ -40,5 +40,5 @@ def test_a_case_that_takes_too_long_counts_as_a_hang(monkeypatch: pytest.MonkeyP
             pass
 
     monkeypatch.setattr(fuzz, "SLOW_SECONDS", 0.002)
-    monkeypatch.setitem(TARGETS, "view", slow)  # type: ignore[arg-type]
+    monkeypatch.setitem(TARGETS, "view", slow)
     assert any("s for one case" in line for line in fuzz.run(cases=CASES, seed=1).complaints)
