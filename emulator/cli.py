@@ -88,8 +88,8 @@ def run(
     """Run scenarios on real traffic, in namespaces of their own."""
     if list_only:
         list_all(targets, json=json)
-    from emulator.session import Wanted
-    from emulator.session import run as run_wanted
+    from emulator.run.session import Wanted
+    from emulator.run.session import run as run_wanted
 
     wanted = Wanted(
         json=json,
@@ -112,12 +112,12 @@ def run(
 
 def list_all(targets: Targets = None, cases: Cases = False, json: Json = False) -> None:
     """List the scenarios, or the acceptance cases."""
-    _leave(_function("emulator.listing", "run")(targets or (), sys.stdout, cases=cases, as_json=json))
+    _leave(_function("emulator.run.listing", "run")(targets or (), sys.stdout, cases=cases, as_json=json))
 
 
 def new(name: Name) -> None:
     """Write NAME.py: a callout and its scenario, to start from."""
-    _leave(_function("emulator.starter", "run")(name, sys.stdout, folder=Path.cwd()))
+    _leave(_function("emulator.run.starter", "run")(name, sys.stdout, folder=Path.cwd()))
 
 
 def trace(
@@ -133,8 +133,8 @@ def trace(
     json: Json = False,
 ) -> None:
     """Print the trace of a run, follow a packet, or say where packets were lost."""
-    from emulator.tracecommand import Choice
-    from emulator.tracecommand import run as run_choice
+    from emulator.evidence.tracecommand import Choice
+    from emulator.evidence.tracecommand import run as run_choice
 
     choice = Choice(
         packet=packet, follow=follow, lost=lost, layer=layer, handle=handle, host=host, bed=bed, kind=kind, json=json
@@ -145,12 +145,12 @@ def trace(
 def shell(scenario: Kept, host: InHost, command: Command = None) -> None:
     """Look into a host of a lab that is paused or kept."""
     _require_root("shell")
-    _leave(_function("emulator.shell", "run")(scenario, host, command or ()))
+    _leave(_function("emulator.run.shell", "run")(scenario, host, command or ()))
 
 
 def run_tests(arguments: ForPytest = None) -> None:
     """Run the linters and all tests."""
-    from emulator import selftest
+    from emulator.run import selftest
 
     _leave(selftest.run(arguments or (), out=sys.stderr))
 
@@ -179,7 +179,7 @@ def torture(
 def doctor(json: Json = False) -> None:
     """Say what this kernel lacks, and what that means."""
     _require_root("doctor")
-    from emulator import doctor as examination
+    from emulator.run import doctor as examination
 
     _leave(examination.report(sys.stdout, json=json))
 
@@ -187,14 +187,14 @@ def doctor(json: Json = False) -> None:
 def clean(json: Json = False) -> None:
     """Remove what dead runs left; living ones stay."""
     _require_root("clean")
-    from emulator import cleaning
+    from emulator.run import cleaning
 
     _leave(cleaning.report(sys.stdout, json=json))
 
 
 def contract(groups: Groups = None, json: Json = False, uncovered: Uncovered = False) -> None:
     """List the API's rules, and the tests that prove them."""
-    from emulator.contract import main_report
+    from emulator.contract.rules import main_report
 
     _leave(main_report(json, groups or (), uncovered))
 
@@ -241,7 +241,7 @@ def _application() -> typer.Typer:
 
 
 def _vm_application() -> typer.Typer:
-    from emulator.vmcommands import application
+    from emulator.vm.commands import application
 
     return application()
 
@@ -279,7 +279,7 @@ def _leave(status: int) -> NoReturn:
 def _status(error: Exception) -> int | None:
     """The exit status for what the user, a callout or Linux did wrong; None for a bug."""
     from emulator.errors import WfpError
-    from emulator.loading import BadTarget
+    from emulator.run.loading import BadTarget
     from netns.errors import LabError, MissingFeature, NotPermitted
 
     if isinstance(error, BadTarget):

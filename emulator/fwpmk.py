@@ -13,6 +13,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
+from emulator.edge.fwpmk_filters import CALLOUT_ACTIONS, engine_filter
+from emulator.edge.fwpmk_structs import (
+    FWPM_CALLOUT0,
+    FWPM_FILTER0,
+    FWPM_SESSION0,
+    FWPM_SESSION_FLAG_DYNAMIC,
+    FWPM_SUBLAYER0,
+    FWPM_TXN_READ_ONLY,
+)
+from emulator.edge.fwpsk_edge import Edge, as_status
 from emulator.errors import (
     CalloutNotFound,
     FilterNotFound,
@@ -27,16 +37,6 @@ from emulator.errors import (
     LayerNotFound,
 )
 from emulator.filters import SubLayer
-from emulator.fwpmk_filters import CALLOUT_ACTIONS, engine_filter
-from emulator.fwpmk_structs import (
-    FWPM_CALLOUT0,
-    FWPM_FILTER0,
-    FWPM_SESSION0,
-    FWPM_SESSION_FLAG_DYNAMIC,
-    FWPM_SUBLAYER0,
-    FWPM_TXN_READ_ONLY,
-)
-from emulator.fwpsk_edge import Edge, as_status
 from emulator.layers import layer_info
 
 if TYPE_CHECKING:

@@ -6,23 +6,23 @@
 Arguments come in the page's order without the out-parameters; what comes back is the NTSTATUS first, then
 the out-parameters in the header's order.  Functions that return nothing return None.  Numbers are Windows
 numbers here: AF_INET6 is 23.  There is no logic beyond translation.  Constants are in `emulator.wdk` and
-`emulator.wdkfields`, typed values in `emulator.fwptypes`, NDIS in `emulator.ndis`, filters in
+`emulator.edge.wdkfields`, typed values in `emulator.edge.fwptypes`, NDIS in `emulator.ndis`, filters in
 `emulator.fwpmk`.
 """
 
 from __future__ import annotations
 
-from emulator.fwpsk_callouts import CalloutFunctions
-from emulator.fwpsk_classify import FWPS_CLASSIFY_OUT0, FWPS_FILTER0, FWPS_FILTER1, FWPS_FILTER2
-from emulator.fwpsk_inject import InjectFunctions
-from emulator.fwpsk_lists import ListFunctions
-from emulator.fwpsk_stream import (
+from emulator.edge.fwpsk_callouts import CalloutFunctions
+from emulator.edge.fwpsk_classify import FWPS_CLASSIFY_OUT0, FWPS_FILTER0, FWPS_FILTER1, FWPS_FILTER2
+from emulator.edge.fwpsk_inject import InjectFunctions
+from emulator.edge.fwpsk_lists import ListFunctions
+from emulator.edge.fwpsk_stream import (
     FWPS_STREAM_CALLOUT_IO_PACKET0,
     FWPS_STREAM_DATA0,
     FWPS_STREAM_DATA_OFFSET0,
     StreamFunctions,
 )
-from emulator.fwpsk_structs import (
+from emulator.edge.fwpsk_structs import (
     FWPS_CALLOUT0,
     FWPS_CALLOUT1,
     FWPS_CALLOUT2,
@@ -37,8 +37,8 @@ from emulator.fwpsk_structs import (
     FWPS_TRANSPORT_SEND_PARAMS1,
     SCOPE_ID,
 )
-from emulator.fwpsk_tags import TagFunctions
-from emulator.fwpsk_values import (
+from emulator.edge.fwpsk_tags import TagFunctions
+from emulator.edge.fwpsk_values import (
     FWPS_INCOMING_METADATA_VALUES0,
     FWPS_INCOMING_VALUE0,
     FWPS_INCOMING_VALUES0,

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from emulator.checks import Checks
     from emulator.driver import Driver
     from emulator.handle import InjectionHandle
-    from emulator.results import Result
-    from emulator.runner import Settings
+    from emulator.run.results import Result
+    from emulator.run.runner import Settings
     from emulator.scenario import Scenario
     from emulator.topology import Bed, Host, HostOptions
     from emulator.wfptypes import AddressFamily
@@ -110,7 +110,7 @@ class ScenarioItem(pytest.Item):
 
     def runtest(self) -> None:
         """Run it; raises ScenarioFailed, and skips or fails where the machine lacks something."""
-        from emulator.runner import run_family
+        from emulator.run.runner import run_family
 
         with _possible(self.config):
             _require_root()
@@ -144,7 +144,7 @@ def explained(result: Result) -> list[str]:
 
 
 def _settings(config: pytest.Config) -> Settings:
-    from emulator.runner import Settings
+    from emulator.run.runner import Settings
 
     # Both would use the same timer; whoever has pytest-timeout has set it as he wants it.
     timeout = None if config.pluginmanager.hasplugin("timeout") else _SCENARIO_SECONDS
@@ -237,7 +237,7 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
 def _bed(name: str) -> Any:
     @pytest.fixture(name=name)
     def bed(request: pytest.FixtureRequest) -> Iterator[Bed]:
-        from emulator.evidence import remember
+        from emulator.evidence.failure import remember
         from emulator.topology import BEDS
 
         with _possible(request.config):
@@ -259,7 +259,7 @@ pair, routed, alone, bridged, two_drivers, empty = map(_bed, _BED_NAMES)
 
 def _close_books(request: pytest.FixtureRequest, bed: Bed) -> None:
     """Fail a test, which has passed so far, when its hosts did not end well."""
-    from emulator.evidence import sections
+    from emulator.evidence.failure import sections
 
     expected = [r for marker in request.node.iter_markers("wfplab") for r in marker.kwargs.get("violations", ())]
     for stack in bed.stacks:
@@ -358,6 +358,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 def _sections(bed: Bed) -> list[tuple[str, str]]:
-    from emulator.evidence import sections
+    from emulator.evidence.failure import sections
 
     return sections(bed)

@@ -44,9 +44,9 @@ from netns.patience import patient
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from emulator.evidence.trace import HostTrace
     from emulator.flows import Flow
     from emulator.timing import Timing
-    from emulator.trace import HostTrace
     from netns.namespace import Namespace
 
 QUEUE_NUMBER = 1

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from emulator.driver import Driver
 from emulator.faults import Fault, Faults
-from emulator.interrupts import shielded
 from emulator.paths.faulty_queue import FaultyQueue
 from emulator.paths.queue import QueueBackend, QueueLimits
+from emulator.run.interrupts import shielded
 from emulator.schedule import Schedule
 from emulator.stack import Stack
 from emulator.timing import Timing

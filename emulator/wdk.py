@@ -1,7 +1,7 @@
 """The constants under the names a driver's source uses, with Windows numbers.
 
 Every name is bound to a member of the enumerations inside, so a value prints as what it is and
-compares as the number it has. Field indexes are in `emulator.wdkfields`.
+compares as the number it has. Field indexes are in `emulator.edge.wdkfields`.
 Source: contract part 1; fwpsk.h, fwpstypes.h, fwptypes.h, ntstatus.h, winsock2.h.
 """
 

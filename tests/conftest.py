@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 LAB = Path(__file__).parent / "lab"
 
 # Records which rules were proved, for `wfplab contract`.
-pytest_plugins = ["emulator.contract_plugin"]
+pytest_plugins = ["emulator.contract.plugin"]
 
 
 @pytest.fixture(params=["ipv4", "ipv6"])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from emulator.paths.queue import Octets, PacketQueue, QueueCounts, QueuedPacket, Verdict
 
 if TYPE_CHECKING:
-    from emulator.trace import HostTrace
+    from emulator.evidence.trace import HostTrace
 
 
 class TracedQueue(PacketQueue):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from emulator.loading import BadTarget
+from emulator.run.loading import BadTarget
 from emulator.torture.figures import Figures, as_json, as_text, exit_status
 from netns.errors import MissingFeature, NotPermitted
 

@@ -175,8 +175,8 @@ def _drained(bench: StreamBench, sent: dict[Side, bytes], *, exact: bool) -> Non
 
 def trace(data: bytes) -> None:
     """A trace file of any octets: read, told in words, summed up."""
-    from emulator.traceevents import BadTrace, read_file
-    from emulator.tracetext import line, number, what
+    from emulator.evidence.traceevents import BadTrace, read_file
+    from emulator.evidence.tracetext import line, number, what
 
     try:
         for event in read_file(io.BytesIO(data)):
@@ -192,10 +192,10 @@ def report(data: bytes) -> None:
     from xml.etree import ElementTree
 
     from emulator.checks import Check
-    from emulator.htmlreport import write_report
-    from emulator.junit import write_junit
-    from emulator.results import Result
-    from emulator.traceevents import BadTrace, read
+    from emulator.evidence.htmlreport import write_report
+    from emulator.evidence.junit import write_junit
+    from emulator.evidence.traceevents import BadTrace, read
+    from emulator.run.results import Result
 
     words = data.decode("utf-8", "surrogateescape")
     result = Result(words[:40], words, ["ipv4"], [Check(words, False, words, words, words)])

@@ -51,7 +51,7 @@ def traces() -> list[bytes]:
     """A trace with an event of every kind, and one of its beginning and end."""
     from msgspec import structs
 
-    from emulator import traceevents as event
+    from emulator.evidence import traceevents as event
 
     values: dict[str, Any] = {"format": event.FORMAT}
     values |= dict.fromkeys(("time", "filter", "item", "injection", "handle", "packets"), 1)

@@ -18,15 +18,15 @@ from xml.etree import ElementTree
 
 import pytest
 
-from emulator import traceevents as event
-from emulator.artifacts import NAMES, Evidence
-from emulator.capturing import Recorder
 from emulator.checks import Check
+from emulator.evidence import traceevents as event
+from emulator.evidence.artifacts import NAMES, Evidence
+from emulator.evidence.capturing import Recorder
+from emulator.evidence.recordfile import RecordFile
+from emulator.evidence.traceevents import AnyEvent, read_file
 from emulator.layers import layer_of
-from emulator.recordfile import RecordFile
-from emulator.results import Result
+from emulator.run.results import Result
 from emulator.topology import Alone, Bridged, Empty, Pair, Routed
-from emulator.traceevents import AnyEvent, read_file
 from emulator.traffic import Datagrams
 from emulator.wfptypes import Action, AddressFamily
 from tests.lab.conftest import Strict

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from emulator.vmjob import project_files
+from emulator.vm.job import project_files
 
 ROOT = Path(__file__).parents[2]
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
@@ -95,7 +95,8 @@ def test_the_wheel_is_the_packages_and_nothing_else(tree: Path, built: Built) ->
         names = set(wheel.namelist())
     metadata = {f"{INFO}/{name}" for name in ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")}
     assert names == packaged(tree) | metadata
-    for needed in ("emulator/py.typed", "netns/py.typed", "emulator/contract.toml", "emulator/guest/init.sh"):
+    data = ("emulator/contract/contract.toml", "emulator/vm/boot/init.sh")
+    for needed in ("emulator/py.typed", "netns/py.typed", *data):
         assert needed in names
 
 

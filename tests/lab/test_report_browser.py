@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from emulator import traceevents as event
-from emulator.traceevents import read_file
-from emulator.visible import visible
+from emulator.evidence import traceevents as event
+from emulator.evidence.traceevents import read_file
+from emulator.evidence.visible import visible
 from tests.lab.browser import Browser, chromium
 from tests.lab.reporting import HOSTILE, wfplab, write_scenarios
 

@@ -116,7 +116,7 @@ def test_a_missing_feature_is_status_77_unless_something_failed(machine: Machine
 def test_without_root_it_is_status_77_and_one_line() -> None:
     # Loaded as root: the interpreter's own files may be out of a user's reach.
     script = (
-        "import os, emulator.session\nfrom emulator.cli import main\n"
+        "import os, emulator.run.session\nfrom emulator.cli import main\n"
         "try: main(['list'])\nexcept SystemExit: pass\n"
         f"os.setresuid({NOBODY}, {NOBODY}, {NOBODY})\nmain(['run', 'handle_matrix'])"
     )

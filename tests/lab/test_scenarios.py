@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from emulator.loading import built_in
+from emulator.run.loading import built_in
 
 SCENARIOS = built_in()
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from emulator.vm import cache_folder
-from emulator.vmimage import Image
-from emulator.vmkernels import DEFAULT
-from emulator.vmmachine import QEMU
+from emulator.vm.image import Image
+from emulator.vm.kernels import DEFAULT
+from emulator.vm.machine import QEMU
+from emulator.vm.work import cache_folder
 
 ROOT = Path(__file__).parents[2]
 

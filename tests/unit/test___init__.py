@@ -38,7 +38,7 @@ def test_another_name_is_an_attribute_error() -> None:
         emulator.Packet  # noqa: B018
 
 
-@pytest.mark.parametrize("first", ["import emulator.scenario", "from emulator.loading import chosen", "pass"])
+@pytest.mark.parametrize("first", ["import emulator.scenario", "from emulator.run.loading import chosen", "pass"])
 def test_scenario_is_the_decorator_whatever_was_imported_before(first: str) -> None:
     script = f"{first}\nfrom emulator import scenario\nassert scenario.__module__ == 'emulator.scenario'"
     subprocess.run([sys.executable, "-c", script], check=True, cwd=SOURCE.parents[1])

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
-from emulator import checkout, cleaning, cli, contract, doctor, listing, selftest, shell, starter
+from emulator import checkout, cli
+from emulator.contract import rules
 from emulator.errors import InjectHandleClosing
-from emulator.loading import BadTarget
+from emulator.run import cleaning, doctor, listing, selftest, shell, starter
+from emulator.run.loading import BadTarget
 from netns.errors import LabError, MissingFeature, NotPermitted
 
 ROOT = Path(__file__).parents[2]
@@ -46,22 +48,22 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 
         return call
 
-    session = ModuleType("emulator.session")
+    session = ModuleType("emulator.run.session")
     session.run = run_after_asking(stand_in("run"))  # type: ignore[attr-defined]
     session.Wanted = dict  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "emulator.session", session)
+    monkeypatch.setitem(sys.modules, "emulator.run.session", session)
     monkeypatch.setattr(listing, "run", stand_in("list"))
     monkeypatch.setattr(starter, "run", stand_in("new"))
     monkeypatch.setattr(shell, "run", stand_in("shell"))
     monkeypatch.setattr(selftest, "run", stand_in("test"))
-    monkeypatch.setattr(contract, "main_report", stand_in("contract"))
+    monkeypatch.setattr(rules, "main_report", stand_in("contract"))
     monkeypatch.setattr(doctor, "report", stand_in("doctor"))
     monkeypatch.setattr(cleaning, "report", stand_in("clean"))
     return made
 
 
 def run_after_asking(call: Start) -> Start:
-    """What `emulator.session.run` is for the command line: it asks whether it may, then runs."""
+    """What `emulator.run.session.run` is for the command line: it asks whether it may, then runs."""
 
     def run(targets: list[str], wanted: dict[str, Any], *, before: Callable[[], None]) -> int:
         before()

@@ -9,9 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from emulator.core import Core
-from emulator.filters import INSPECTION, UNIVERSAL, SubLayer
-from emulator.fwpmk import Fwpmk
-from emulator.fwpmk_structs import (
+from emulator.edge.fwpmk_structs import (
     FWPM_ACTION0,
     FWPM_CALLOUT0,
     FWPM_FILTER0,
@@ -24,6 +22,8 @@ from emulator.fwpmk_structs import (
     RPC_C_AUTHN_DEFAULT,
     RPC_C_AUTHN_WINNT,
 )
+from emulator.filters import INSPECTION, UNIVERSAL, SubLayer
+from emulator.fwpmk import Fwpmk
 from emulator.ntstatus import NtStatus
 from emulator.wdk import (
     FWP_ACTION_BLOCK,

@@ -8,8 +8,7 @@ from uuid import UUID
 import pytest
 
 from emulator.core import Core
-from emulator.fwpmk import Fwpmk
-from emulator.fwpmk_structs import (
+from emulator.edge.fwpmk_structs import (
     FWPM_ACTION0,
     FWPM_CALLOUT0,
     FWPM_CONDITION_IP_PROTOCOL,
@@ -23,13 +22,18 @@ from emulator.fwpmk_structs import (
     FWPM_SUBLAYER0,
     RPC_C_AUTHN_WINNT,
 )
+from emulator.edge.fwptypes import FWP_CONDITION_VALUE0, FWP_MATCH_EQUAL, FWP_UINT8, FWP_UINT16
+from emulator.edge.wdkfields import (
+    FWPS_FIELD_OUTBOUND_TRANSPORT_V4_IP_REMOTE_ADDRESS,
+    FWPS_FIELD_OUTBOUND_TRANSPORT_V6_IP_REMOTE_ADDRESS,
+)
+from emulator.fwpmk import Fwpmk
 from emulator.fwpsk import (
     FWPS_CALLOUT2,
     FWPS_IS_METADATA_FIELD_PRESENT,
     FWPS_TRANSPORT_SEND_PARAMS1,
     Fwpsk,
 )
-from emulator.fwptypes import FWP_CONDITION_VALUE0, FWP_MATCH_EQUAL, FWP_UINT8, FWP_UINT16
 from emulator.headers import build_ip_header
 from emulator.indication import Indication
 from emulator.injection import Injection
@@ -56,10 +60,6 @@ from emulator.wdk import (
     FWPS_RIGHT_ACTION_WRITE,
     STATUS_SUCCESS,
     UNSPECIFIED_COMPARTMENT_ID,
-)
-from emulator.wdkfields import (
-    FWPS_FIELD_OUTBOUND_TRANSPORT_V4_IP_REMOTE_ADDRESS,
-    FWPS_FIELD_OUTBOUND_TRANSPORT_V6_IP_REMOTE_ADDRESS,
 )
 from emulator.wfptypes import AddressFamily
 

@@ -16,20 +16,15 @@ LINES_OF_FUNCTION = 50
 
 # What of `emulator` may do I/O, read a clock and use `netns`. Whatever is not named here is core.
 OUTER = frozenset({
-    "__init__", "__main__", "artifacts", "bedtrace", "bench", "capturing", "cases", "checkout", "cleaning", "cli",
-    "contract", "contract_plugin", "contract_print", "contract_results", "doctor", "evidence", "fate",
-    "htmlreport", "interrupts", "junit", "listener", "listing", "live", "loading", "loop", "paths",
-    "pytest_plugin", "recordfile", "reference", "report", "rootless", "runner", "scenario", "scenarios", "seeds",
-    "selftest", "session", "shell", "snapshot", "stack", "starter", "timing", "topology", "torture", "trace",
-    "tracebuild", "tracecommand", "traffic", "vm", "vmcommands", "vmfirst", "vmguest", "vmimage", "vmjob",
-    "vmkernels", "vmmachine", "vmrequire", "vmscratch", "worker", "workers",
+    "__init__", "__main__", "bench", "checkout", "cli", "contract", "evidence", "loop", "paths", "pytest_plugin",
+    "reference", "rootless", "run", "scenario", "scenarios", "stack", "timing", "topology", "torture", "traffic", "vm",
 })  # fmt: skip
 NOT_IN_CORE = frozenset({
     "asyncio", "fcntl", "multiprocessing", "netfilterqueue", "netns", "pyroute2", "rich", "scapy", "select",
     "selectors", "signal", "socket", "subprocess", "tempfile", "time", "typer",
 })  # fmt: skip
 SLOW_TO_IMPORT = frozenset({"pytest", "rich", "scapy"})
-IMPORTS_PYTEST = frozenset({"emulator/contract_plugin.py", "emulator/pytest_plugin.py"})
+IMPORTS_PYTEST = frozenset({"emulator/contract/plugin.py", "emulator/pytest_plugin.py"})
 
 BANNED_MODULES = frozenset({"common", "helper", "helpers", "manager", "misc", "util", "utils"})
 BANNED_CLASSES = re.compile(r"Packet|Layer|\w*(Manager|Helper|Utils?)")

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from struct import pack
 from typing import Any
 
-from emulator import trace as raw
+from emulator.evidence import trace as raw
+from emulator.evidence.tracebuild import Builder
+from emulator.evidence.traceevents import AnyEvent, Place, kind_of
 from emulator.injection import NETWORK_RECEIVE, NETWORK_SEND
 from emulator.layerids import Layer
-from emulator.tracebuild import Builder
-from emulator.traceevents import AnyEvent, Place, kind_of
 from emulator.wfptypes import Action
 
 HOST, PEER = 0, 1

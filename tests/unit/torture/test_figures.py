@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from emulator.loading import BadTarget
+from emulator.run.loading import BadTarget
 from emulator.torture.command import Asked, run
 from emulator.torture.figures import Figures, as_json, as_text, exit_status
 

@@ -7,11 +7,11 @@ from collections import Counter
 
 import pytest
 
+from emulator.evidence.traceevents import EVENTS, read_file
 from emulator.octets import flaw
 from emulator.paths.netlink_packets import PacketReader
 from emulator.torture import seeds
 from emulator.torture.hostile import TARGETS, WEIGHTS
-from emulator.traceevents import EVENTS, read_file
 
 
 @pytest.mark.parametrize("packet", seeds.packets())

@@ -1,0 +1,1 @@
+"""`wfplab vm`: the lab in throw-away virtual machines, on stock kernels."""
