@@ -49,6 +49,9 @@ TraceFile = Annotated[Path, typer.Argument(metavar="FILE", help="trace.jsonl, or
 PacketNumber = Annotated[int, typer.Option("--packet", metavar="N", help="Only events of this packet.")]
 Follow = Annotated[int, typer.Option("--follow", metavar="N", help="This packet over all hops, with its octets.")]
 Lost = Annotated[bool, typer.Option("--lost", help="Packets that were not delivered, and why.")]
+SameAs = Annotated[
+    Path | None, typer.Option("--same-as", metavar="FILE", help="Say what went another way than in that trace.")
+]
 AtLayer = Annotated[str, typer.Option("--layer", metavar="NAME", help="Only at layers whose name contains this.")]
 OfHandle = Annotated[int, typer.Option("--handle", metavar="N", help="Only what was injected by this handle.")]
 OfHost = Annotated[str, typer.Option("--host", metavar="NAME", help="Only at this host.")]
@@ -125,6 +128,7 @@ def trace(
     packet: PacketNumber = 0,
     follow: Follow = 0,
     lost: Lost = False,
+    same_as: SameAs = None,
     layer: AtLayer = "",
     handle: OfHandle = 0,
     host: OfHost = "",
@@ -132,13 +136,14 @@ def trace(
     kind: OfKind = "",
     json: Json = False,
 ) -> None:
-    """Print the trace of a run, follow a packet, or say where packets were lost."""
+    """Print the trace of a run, follow a packet, say where packets were lost, or compare two runs."""
     from emulator.evidence.tracecommand import Choice
     from emulator.evidence.tracecommand import run as run_choice
 
     choice = Choice(
-        packet=packet, follow=follow, lost=lost, layer=layer, handle=handle, host=host, bed=bed, kind=kind, json=json
-    )
+        packet=packet, follow=follow, lost=lost, same_as=same_as, layer=layer, handle=handle, host=host, bed=bed,
+        kind=kind, json=json,
+    )  # fmt: skip
     _leave(run_choice(file, choice, sys.stdout))
 
 

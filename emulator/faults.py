@@ -30,11 +30,13 @@ class FaultKind(StrEnum):
     HANDLE = "handle"
     """Making an injection handle."""
     RECEIVE = "receive"
-    """Taking a packet from the kernel: it is lost, as when the receive buffer is full."""
+    """Taking a packet from the kernel: it is lost, as when the receive buffer is full; or it comes late."""
     VERDICT = "verdict"
     """Giving a packet its verdict: the kernel has it no longer; or the verdict comes late."""
 
 
+CAN_BE_LATE = frozenset({FaultKind.RECEIVE, FaultKind.VERDICT})
+"""Kinds that may come late instead of failing; when injections come is a schedule's to choose."""
 _CALLS = {
     "FwpsAllocateCloneNetBufferList0": FaultKind.CLONE,
     "FwpsAllocateDeepCloneNetBufferList0": FaultKind.CLONE,
@@ -51,13 +53,13 @@ class Fault:
     kind: FaultKind
     number: int
     late: bool = False
-    """It does not fail, it only comes late; verdicts only."""
+    """It does not fail, it only comes late; packets and verdicts only."""
 
     def __post_init__(self) -> None:
         if self.number < 1:
             raise ValueError(f"faults are counted from 1, not from {self.number}")
-        if self.late and self.kind != FaultKind.VERDICT:
-            raise ValueError("only verdicts can be late")
+        if self.late and self.kind not in CAN_BE_LATE:
+            raise ValueError("only packets and verdicts can be late")
 
     @classmethod
     def parse(cls, text: str) -> Self:

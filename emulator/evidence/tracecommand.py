@@ -1,4 +1,4 @@
-"""`wfplab trace`: prints a trace or parts of it, follows one packet over all hops, says where packets were lost."""
+"""`wfplab trace`: prints a trace, follows one packet over all hops, says where packets were lost, compares two."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from emulator.evidence.visible import changed, hexdump, one_line
 
 FAILED = 1
 OCTETS_SHOWN = 512
+DIFFERENCES_SHOWN = 20
 CAUSES_MOST = 64
 """Packets that are followed because one led to another."""
 
@@ -33,6 +34,8 @@ class Choice:
     kind: str = ""
     lost: bool = False
     follow: int = 0
+    same_as: Path | None = None
+    """Another trace; what this one tells otherwise is printed."""
     json: bool = False
 
     def takes(self, seen: AnyEvent) -> bool:
@@ -52,13 +55,15 @@ def run(path: Path, choice: Choice, out: IO[str]) -> int:
 
     A trace that cannot be read is told of on standard error, after what could be read of it.
     """
-    file = path / "trace.jsonl" if path.is_dir() else path
+    file = _file(path)
     try:
         trace = file.open("rb")
     except OSError as error:
         return _complain(file, error.strerror or str(error))
     with trace:
         try:
+            if choice.same_as is not None:
+                return _compare(read_file(trace), _file(choice.same_as), out)
             return _chosen(read_file(trace), choice, out)
         except BadTrace as error:
             return _complain(file, str(error))
@@ -66,6 +71,10 @@ def run(path: Path, choice: Choice, out: IO[str]) -> int:
             with suppress(OSError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
             return 0
+
+
+def _file(path: Path) -> Path:
+    return path / "trace.jsonl" if path.is_dir() else path
 
 
 def _complain(file: Path, why: str) -> int:
@@ -114,6 +123,30 @@ def _escaped(character: str) -> str:
         return f"\\u{code:04x}"
     high, low = divmod(code - 0x10000, 0x400)
     return f"\\u{0xD800 + high:04x}\\u{0xDC00 + low:04x}"
+
+
+# -- two traces -------------------------------------------------------------------------------------------
+
+
+def _compare(events: Iterator[AnyEvent], other: Path, out: IO[str]) -> int:
+    """What two traces tell otherwise; FAILED when that is something."""
+    from emulator.evidence.traceorder import differences, stories
+
+    one = stories(events)
+    try:
+        with other.open("rb") as file:
+            found = differences(one, stories(read_file(file)))
+    except OSError as error:
+        return _complain(other, error.strerror or str(error))
+    except BadTrace as error:
+        return _complain(other, str(error))
+    for told in found[:DIFFERENCES_SHOWN]:
+        out.write(f"{one_line(told)}\n")
+    if found:
+        out.write(f"{len(found)} of {len(one)} packets, injections and streams went another way\n")
+        return FAILED
+    out.write(f"the same: {len(one)} packets, injections and streams\n")
+    return 0 if one else FAILED
 
 
 # -- where packets were lost ------------------------------------------------------------------------------

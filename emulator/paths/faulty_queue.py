@@ -1,4 +1,4 @@
-"""A queue that loses packets and verdicts on purpose, around one that does the work; each loss is counted."""
+"""A queue that loses or delays packets and verdicts on purpose, around one that does the work; losses are counted."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ class FaultyQueue(PacketQueue):
         self._faults = faults
         self._lost = 0
         self._refused = 0
+        self._waiting: list[QueuedPacket] = []
+        """Packets that come late: with the next ones, or when nothing else comes."""
         self._late: list[tuple[int, QueuedPacket, Verdict, Octets | None, int | None]] = []
         self.backend = inner.backend
         self.numbers = inner.numbers
@@ -34,15 +36,21 @@ class FaultyQueue(PacketQueue):
         return self._inner.fileno()
 
     def receive(self) -> list[QueuedPacket]:
-        """As the inner queue, but for the packet that is lost."""
-        kept = []
+        """As the inner queue, but for the packet that is lost or late."""
+        kept, late = [], self._waiting
+        self._waiting = []
         for packet in self._inner.receive():
-            if self._faults.strikes(FaultKind.RECEIVE):
+            if not self._faults.strikes(FaultKind.RECEIVE):
+                kept.append(packet)
+            elif self._is_late():
+                self._waiting.append(packet)
+            else:
                 self._lost += 1
                 self._inner.settle(packet, Verdict.DROP)
-            else:
-                kept.append(packet)
-        return kept
+        return kept + late
+
+    def _is_late(self) -> bool:
+        return self._faults.fault is not None and self._faults.fault.late
 
     def settle(
         self,
@@ -54,7 +62,7 @@ class FaultyQueue(PacketQueue):
         """As the inner queue, but for the verdict that is lost or late."""
         if not self._faults.strikes(FaultKind.VERDICT):
             self._inner.settle(packet, verdict, payload, mark)
-        elif self._faults.fault is not None and self._faults.fault.late:
+        elif self._is_late():
             octets = None if payload is None else bytes(payload)
             self._late.append((LATE_FLUSHES, packet, verdict, octets, mark))
         else:

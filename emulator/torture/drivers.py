@@ -60,12 +60,15 @@ class Way:
         inject: Callable[[PutBack, Indication, NetBufferList], None],
         *,
         inbound: bool = False,
+        routed: bool = False,
     ) -> None:
         self.name = name
         self.layer = layer
         self.take = take
         self.inject = inject
         self.inbound = inbound
+        self.routed = routed
+        """Its packets are forwarded by the host."""
 
     def __repr__(self) -> str:
         return f"<way {self.name}>"
@@ -114,10 +117,17 @@ def _transport_receive(callout: PutBack, seen: Indication, item: NetBufferList) 
     )
 
 
+def _forward(callout: PutBack, seen: Indication, item: NetBufferList) -> None:
+    callout.handle.forward(
+        item, callout.driver.done, family=callout.family, interface=seen.value("DESTINATION_INTERFACE_INDEX")
+    )
+
+
 WAYS = (
     Way("clone, network send", "OUTBOUND_IPPACKET", _clone, _network_send),
     Way("copy, network send", "OUTBOUND_IPPACKET", _copy, _network_send),
     Way("clone, transport send", "OUTBOUND_TRANSPORT", _clone, _transport_send),
     Way("clone, network receive", "INBOUND_IPPACKET", _retreated_clone, _network_receive, inbound=True),
+    Way("clone, forward", "IPFORWARD", _clone, _forward, routed=True),
     Way("clone, transport receive", "INBOUND_TRANSPORT", _whole_clone, _transport_receive, inbound=True),
 )

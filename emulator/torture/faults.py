@@ -6,8 +6,8 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from emulator.faults import Fault, FaultKind
-from emulator.topology import Host, HostOptions, Pair
+from emulator.faults import CAN_BE_LATE, Fault, FaultKind
+from emulator.topology import Bed, Host, HostOptions, Pair, Routed
 from emulator.torture.drivers import WAYS, PutBack, Way
 from emulator.torture.figures import Figures
 from emulator.traffic import Datagrams
@@ -43,7 +43,7 @@ def _every(counted: Counter[FaultKind]) -> Iterable[Fault]:
     for kind, most in counted.items():
         for number in range(1, most + 1):
             yield Fault(kind, number)
-            if kind == FaultKind.VERDICT:
+            if kind in CAN_BE_LATE:
                 yield Fault(kind, number, late=True)
 
 
@@ -53,18 +53,18 @@ def _played(
     """One run with one fault; what must hold all the same is complained of when it does not."""
     label = f"{way.name}, {family.name}, {fault or 'no fault'}"
     sent = [b"datagram %d" % number for number in range(packets)]
-    with Pair(HostOptions(faults=True, fault=fault)) as pair:
-        (faults,) = pair.faults
-        ends: tuple[Host, Host] = (pair.peer, pair.host) if way.inbound else (pair.host, pair.peer)
+    with (Routed if way.routed else Pair)(HostOptions(faults=True, fault=fault)) as bed:
+        (faults,) = bed.faults
+        host, *ends = _places(bed, way)
         try:
-            arrived = _exchange(pair, way, family, ends, sent)
+            arrived = _exchange(host, way, family, (ends[0], ends[1]), sent)
         except Exception as error:
             told.complain(f"{label}: {type(error).__name__}: {error}")
             return faults.counted
-        core = pair.host.stack.core
+        core = host.stack.core
         complaints = [str(violation) for violation in (*core.violations, *detached(core))]
-        pair.close_stacks()
-        complaints += _wrong(sent, arrived, faults.struck, pair)
+        bed.close_stacks()
+        complaints += _wrong(sent, arrived, faults.struck, host)
         told.add("runs")
         told.add("packets sent", len(sent))
         told.add("packets arrived", len(arrived))
@@ -74,10 +74,18 @@ def _played(
         return faults.counted
 
 
-def _exchange(pair: Pair, way: Way, family: AddressFamily, ends: tuple[Host, Host], sent: list[bytes]) -> list[bytes]:
+def _places(bed: Bed, way: Way) -> tuple[Host, Host, Host]:
+    """The emulated host, who sends past its driver, and who receives."""
+    if isinstance(bed, Routed):
+        return bed.mid, bed.left, bed.right
+    assert isinstance(bed, Pair)
+    return (bed.host, bed.peer, bed.host) if way.inbound else (bed.host, bed.host, bed.peer)
+
+
+def _exchange(host: Host, way: Way, family: AddressFamily, ends: tuple[Host, Host], sent: list[bytes]) -> list[bytes]:
     """Send datagrams past the driver, one after the other; those that arrived."""
     traffic = Datagrams(*ends, family, port=5000)
-    with pair.host.driver() as driver:
+    with host.driver() as driver:
         try:
             callout = PutBack(driver, family, way)
         except Exception:  # the handle could not be made: then there is no driver
@@ -85,11 +93,11 @@ def _exchange(pair: Pair, way: Way, family: AddressFamily, ends: tuple[Host, Hos
         driver.add(callout, way.layer, family)
         for payload in sent:
             traffic.send(payload)
-        pair.host.stack.settle()
+        host.stack.settle()
     return traffic.arrived()
 
 
-def _wrong(sent: list[bytes], arrived: list[bytes], struck: int, pair: Pair) -> Iterable[str]:
+def _wrong(sent: list[bytes], arrived: list[bytes], struck: int, host: Host) -> Iterable[str]:
     """Each packet arrives once or is dropped; no more are missing than there were faults; every loss is named."""
     often = Counter(arrived)
     yield from (f"{payload!r} arrived {count} times" for payload, count in often.items() if count > 1)
@@ -97,7 +105,7 @@ def _wrong(sent: list[bytes], arrived: list[bytes], struck: int, pair: Pair) -> 
     missing = len(sent) - len(often)
     if missing > struck:
         yield f"{missing} packets are missing after {struck} faults"
-    books = pair.host.stack.books
+    books = host.stack.books
     lost = sum(books.lost.values())
     if lost > struck:
         yield f"{lost} losses are in the books after {struck} faults: {books.lost}"
