@@ -7,8 +7,8 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from emulator.wfptypes import AddressFamily
@@ -56,8 +56,9 @@ class Datagrams:
     def send(self, *payloads: bytes) -> None:
         """Send datagrams, in order."""
         where = (self.target.address(self.family), self.port)
-        for payload in payloads:
-            self.sender.sendto(payload, where)
+        with on_one_processor():
+            for payload in payloads:
+                self.sender.sendto(payload, where)
 
     def canary(self) -> None:
         """Send a canary and wait until it has arrived.
@@ -67,7 +68,8 @@ class Datagrams:
         self._settle()
         self.source.canaries.sent += 1
         mark = b"canary %d" % self.source.canaries.sent  # the book is the bed's: no two are alike
-        self._canary_out.sendto(mark, (self.target.address(self.family), CANARY_PORT))
+        with on_one_processor():
+            self._canary_out.sendto(mark, (self.target.address(self.family), CANARY_PORT))
         until = time.monotonic() + patient(DEADLINE)
         while not self._came(mark):
             raised = any(host.emulated and host.stack.core.callback_errors for host in (self.source, self.target))
@@ -107,6 +109,21 @@ class Datagrams:
         return self.arrived()
 
 
+@contextmanager
+def on_one_processor() -> Iterator[None]:
+    """Have this thread send from one processor, always the same.
+
+    A veth pair leaves what it carries in a backlog of the sender's processor, so that packets of a thread that is
+    moved to another one may overtake those it sent before.
+    """
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
 def drain(receiver: socket.socket) -> list[bytes]:
     """All datagrams that wait in a socket, in order."""
     timeout = receiver.gettimeout()
@@ -142,7 +159,7 @@ class Responder:
         self._thread.start()
 
     def close(self) -> None:
-        """End it; closing twice is allowed."""
+        """End it when what has come is answered; closing twice is allowed."""
         if self._end >= 0:
             os.eventfd_write(self._end, 1)
             self._thread.join()
@@ -150,18 +167,22 @@ class Responder:
             self._end = -1
 
     def _serve(self) -> None:
+        """Answer until the end is wanted and nothing waits any more."""
         poller = select.poll()
         for descriptor in (self._end, self._socket.fileno()):
             poller.register(descriptor, select.POLLIN)
-        while self._end not in [descriptor for descriptor, _ in poller.poll()]:
-            with suppress(BlockingIOError):  # a datagram whose checksum was wrong is none
-                question, source = self._socket.recvfrom(65536)
-                self.asked.append(question)
-                try:
-                    self._say(self._answer(question), source)
-                except Exception as error:
-                    self.failure = error
-                    return
+        ready: list[int] = []
+        while ready != [self._end]:
+            ready = [descriptor for descriptor, _ in poller.poll()]
+            if self._socket.fileno() in ready:
+                with suppress(BlockingIOError):  # a datagram whose checksum was wrong is none
+                    question, source = self._socket.recvfrom(65536)
+                    self.asked.append(question)
+                    try:
+                        self._say(self._answer(question), source)
+                    except Exception as error:
+                        self.failure = error
+                        return
 
     def _say(self, said: bytes | None, source: Any) -> None:
         if said is not None:

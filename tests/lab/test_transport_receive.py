@@ -255,24 +255,25 @@ def test_held_datagrams_arrive_in_the_order_of_their_injection(
 ) -> None:
     stack, traffic = pair.host.stack, Datagrams(pair.peer, pair.host, family)
     handle, waiting = stack.create_handle(family, TRANSPORT), []
+    shown: list[bytes] = []
 
     class Hold(PutBack):
         def classify(self, seen: Indication) -> None:
             if not by_port(seen) or self.handle.is_mine(seen.net_buffer_list):  # type: ignore[arg-type]
                 return seen.permit()
             waiting.append(self.again(seen))
+            shown.append(bytes(seen.payload))
             return seen.block(absorb=True)
 
     at(stack, Hold(stack, handle), "INBOUND_TRANSPORT", family=family)
-    payloads = [b"%d" % number for number in range(1000)]
-    traffic.send(*payloads)
+    traffic.send(*[b"%d" % number for number in range(1000)])
     traffic._canary_out.sendto(b"all sent", (pair.host.address(family), traffic._canary_in.getsockname()[1]))
     assert traffic._canary_in.recv(64) == b"all sent"
     assert len(waiting) == 1000
     order = list(range(1, 1000)) + [0]
     for number in order:
         waiting[number]()
-    assert traffic.arrived() == [payloads[number] for number in order]
+    assert traffic.arrived() == [shown[number] for number in order]
     finish(pair, handle)
 
 
