@@ -314,17 +314,19 @@ def test_an_installed_server_is_neither_started_nor_enabled(checkout: Checkout) 
     asks_policy = "case $* in *' install '*) /usr/sbin/policy-rc.d; echo policy $? ;; esac >>\"$LOG\"\n"
     programs = {
         **dict.fromkeys(("iptables", "nft", "ip", "sysctl", "update-rc.d"), nothing),
-        "apt-get": f"{nothing}{asks_policy}cp /bin/true /usr/sbin/nginx\n",
+        "apt-get": f"{nothing}{asks_policy}cp /bin/true /usr/sbin/nginx; cp /bin/true /usr/sbin/sshd\n",
         "systemctl": nothing + 'echo systemctl "$@" >>"$LOG"\n',
     }
     for name, text in programs.items():
         (stand_ins / name).write_text(text)
         (stand_ins / name).chmod(0o755)
-    # A machine with an empty /usr/sbin: no nginx, and no policy of its own.
+    # A machine with an empty /usr/sbin: no servers, and no policy of its own.
     script = 'mount -t tmpfs none /usr/sbin && "$@" && ls /usr/sbin'
     result = subprocess.run(
         ["unshare", "--mount", "sh", "-c", script, "sh", checkout.folder / "wfplab", "run"],
         env=checkout.environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert result.stdout == "<run>nginx\n"
-    assert checkout.installed[2:] == ["policy 101", "systemctl disable nginx.service"]
+    assert result.stdout == "<run>nginx\nsshd\n"
+    assert checkout.installed[2:] == [
+        "policy 101", "systemctl disable nginx.service", "systemctl disable ssh.service"
+    ]  # fmt: skip
