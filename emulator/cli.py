@@ -66,6 +66,8 @@ Kills = Annotated[int | None, typer.Option("--kills", metavar="N", help="Runs th
 FuzzCases = Annotated[int | None, typer.Option("--cases", metavar="N", help="Hostile inputs.")]
 Guided = Annotated[float, typer.Option("--guided", metavar="SECONDS", help="Of atheris, for each reader of octets.")]
 Findings = Annotated[Path | None, typer.Option("--keep", metavar="FOLDER", help="Keep inputs that fail there.")]
+Only = Annotated[list[str] | None, typer.Option("--only", metavar="NAME", help="Only rows with this in their name.")]
+Plot = Annotated[Path | None, typer.Option("--plot", metavar="FOLDER", help="Measure the scale, too; draw SVGs there.")]
 Cases = Annotated[bool, typer.Option("--cases", help="The acceptance cases, and who stands for them.")]
 
 
@@ -181,6 +183,19 @@ def torture(
     _leave(main(kinds or (), asked))
 
 
+def bench(
+    json: Json = False,
+    quick: Quick = False,
+    only: Only = None,
+    plot: Plot = None,
+) -> None:
+    """Measure ours against its peers, in turns; 0 only if every goal was met."""
+    _require_root("bench")
+    from emulator.bench.command import Asked, main
+
+    _leave(main(Asked(json=json, quick=quick, only=tuple(only or ()), plot=plot)))
+
+
 def doctor(json: Json = False) -> None:
     """Say what this kernel lacks, and what that means."""
     _require_root("doctor")
@@ -235,7 +250,7 @@ def _application() -> typer.Typer:
         context_settings={"help_option_names": ["--help", "-h"]},
     )
     application.callback()(_common)
-    for command in (run, trace, new, torture, doctor, clean, contract):
+    for command in (run, trace, new, torture, bench, doctor, clean, contract):
         application.command()(command)
     application.command("list")(list_all)
     application.command("shell", context_settings={"ignore_unknown_options": True})(shell)

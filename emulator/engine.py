@@ -6,7 +6,8 @@ How they come to a decision together is `emulator.arbitration`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -45,6 +46,11 @@ class FilterEngine(Arbiter):
         self.on_change: Callable[[], None] | None = None
         """Told after filters were added or deleted: the stack then hooks the layers that are wanted."""
         self._ids = 0
+        self._keys: set[UUID] = set()
+        self._together = 0
+        """Depth of the blocks that put changes off."""
+        self._pending: set[int] = set()
+        """Layers whose filters have changed in them."""
         self._guard = threading.RLock()
 
     # -- sublayers and filters --------------------------------------------------------------------------
@@ -79,7 +85,7 @@ class FilterEngine(Arbiter):
         with self._guard:
             if item.sublayer not in self.sublayers:
                 raise SublayerNotFound(f"{item!r}: no sublayer {item.sublayer}", rule="FI-4")
-            if any(other.key == item.key for other in self.filters.values()):
+            if item.key in self._keys:
                 raise FwpAlreadyExists(f"{item!r}: there is a filter {item.key}", rule="FI-1")
             item.compile()
             if layer_info(item.layer).since > self.core.profile:
@@ -94,10 +100,10 @@ class FilterEngine(Arbiter):
             if not nt_success(status):
                 raise CalloutNotificationFailed(f"{item.callout!r} refused {item!r} with {status.name}", rule="CO-30")
             self.filters[item.filter_id] = item
-            self._rebuild(item.layer)
+            self._keys.add(item.key)
+            self._changed(item.layer)
             self.callouts.tell(NotifyType.ADD_FILTER_POST_COMMIT, item)
-        if self.on_change is not None:
-            self.on_change()
+        self._tell()
         return item
 
     def delete_filter(self, filter_id: int) -> None:
@@ -109,10 +115,29 @@ class FilterEngine(Arbiter):
             item = self.filters.pop(filter_id, None)
             if item is None:
                 raise FilterNotFound(f"there is no filter {filter_id}", rule="FI-7")
-            self._rebuild(item.layer)
+            self._keys.discard(item.key)
+            self._changed(item.layer)
             self.callouts.tell(NotifyType.DELETE_FILTER, item)
-        if self.on_change is not None:
-            self.on_change()
+        self._tell()
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Filters that are added or deleted inside come into force together, when the block ends.
+
+        Many are put in force much sooner so than one by one.  Raises what `on_change` raises.
+        """
+        with self._guard:
+            self._together += 1
+            try:
+                yield
+            finally:
+                self._together -= 1
+                pending, self._pending = self._pending, self._pending if self._together else set()
+                if not self._together:
+                    for layer in pending:
+                        self._rebuild(layer)
+        if pending:
+            self._tell()
 
     def layers(self) -> set[int]:
         """The layers that have filters."""
@@ -121,6 +146,16 @@ class FilterEngine(Arbiter):
     def leaks(self) -> list[str]:
         """Flow contexts that callouts still have, in words (OR-3)."""
         return self.flows.leaks()
+
+    def _changed(self, layer: int) -> None:
+        if self._together:
+            self._pending.add(layer)
+        else:
+            self._rebuild(layer)
+
+    def _tell(self) -> None:
+        if self.on_change is not None and not self._together:
+            self.on_change()
 
     def _rebuild(self, layer: int) -> None:
         here = [item for item in self.filters.values() if item.layer == layer]

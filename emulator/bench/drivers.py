@@ -24,6 +24,25 @@ class PermitAll(Callout):
         seen.permit()
 
 
+class HoldSome(Callout):
+    """Holds the first packets, by a clone each that it keeps, and permits all others."""
+
+    def __init__(self, ownership: Ownership, number: int) -> None:
+        self._ownership = ownership
+        self._left = number
+        self.clones: list[NetBufferList] = []
+
+    def classify(self, seen: Indication) -> None:
+        """Hold or permit."""
+        item = seen.net_buffer_list
+        if item is None or not self._left:
+            seen.permit()
+            return
+        self._left -= 1
+        self.clones.append(self._ownership.clone(item))
+        seen.block(absorb=True)
+
+
 class _Reinjecting(Callout):
     def __init__(self, handle: InjectionHandle, ownership: Ownership) -> None:
         self._handle = handle

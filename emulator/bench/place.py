@@ -1,6 +1,6 @@
 """Where packets are measured: sender, router and receiver, a load, and counts of what arrived.
 
-    sender 10.9.1.2 ---- 10.9.1.1 router 10.9.2.1 ---- 10.9.2.2 receiver
+sender 10.9.1.2 ---- 10.9.1.1 router 10.9.2.1 ---- 10.9.2.2 receiver
 """
 
 from __future__ import annotations
@@ -13,13 +13,18 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Final, Self
 
+from emulator.bench.clock import Profiled, Spent, limit
 from emulator.bench.programs import Programs
+from emulator.bench.row import Result
 from emulator.paths.queue_counters import QueueTable
+from emulator.violations import Level
 from netns.lab import Lab
 from netns.namespace import Namespace
 from netns.process import Process
 
 PORT: Final = 9
+PORTS: Final = 50000
+"""To so many ports from PORT on the load goes where there are many flows, then to the next address."""
 READY_SECONDS: Final = 20.0
 TARGET: Final = "10.9.2.2"
 SOURCE: Final = "10.9.1.2"
@@ -38,6 +43,8 @@ def machine() -> dict[str, object]:
     """What ratios may depend on."""
     import platform
 
+    from emulator import flight
+
     model = "unknown"
     try:
         with open("/proc/cpuinfo") as lines:
@@ -49,6 +56,8 @@ def machine() -> dict[str, object]:
         "processor": model,
         "kernel": platform.release(),
         "python": platform.python_version(),
+        "engine": "pure Python" if flight.__file__.endswith(".py") else "compiled",
+        "verifier": Level.NORMAL.name.lower(),
         "load": os.getloadavg()[0],
     }
 
@@ -60,6 +69,7 @@ class Place:
         """Raises LabError."""
         self.programs = programs
         self.load_cpu, self.work_cpu = processors()
+        self._profiled: Profiled | None = None
         with ExitStack() as undo:
             lab = undo.enter_context(Lab(label="bench"))
             self.lab = lab
@@ -73,9 +83,11 @@ class Place:
                 host.add_route("0.0.0.0/0", via=f"10.9.{side}.1")
                 host.add_route("::/0", via=f"fd09:{side}::1")
             # Nobody listens there, and it is neither to answer so nor to lose what comes too fast.
-            for host, address in ((self.receiver, TARGET), (self.router, GATEWAY)):
-                host.run(["iptables", "-t", "raw", "-A", "PREROUTING", "-d", address, "-p", "udp", "--dport", str(PORT),
+            ports = f"{PORT}:{PORT + PORTS - 1}"
+            for host, addresses in ((self.receiver, f"{TARGET}/30"), (self.router, GATEWAY)):
+                host.run(["iptables", "-t", "raw", "-A", "PREROUTING", "-d", addresses, "-p", "udp", "--dport", ports,
                           "-j", "DROP"])  # fmt: skip
+            lab.links[1].a.add_addresses("10.9.2.3/24")
             self._tables = {host.name: undo.enter_context(_Table(host)) for host in (self.sender, self.router)}
             self._undo = undo.pop_all()
 
@@ -90,12 +102,16 @@ class Place:
         for host in (self.receiver, self.router):
             host.run(["iptables", "-t", "raw", "-Z"])
 
-    def send(self, packets: int, octets: int = 64, *, rate: int = 0) -> float:
-        """The load: equal UDP datagrams from sender to receiver, to their end; the seconds that took."""
-        argv = [self.programs.path("udpblast"), TARGET, str(PORT), str(packets), str(octets)]
-        argv += [str(rate)] if rate else []
+    def send(self, packets: int, octets: int = 64, *, flows: int = 1, first: int = 0) -> Spent:
+        """The load: equal UDP datagrams from sender to receiver, to their end; the processor's time that took.
+
+        What the kernel does on their way at once, up to a queue or the receiver, is in it.  With several `flows`
+        they take turns, from flow `first` on.
+        """
+        argv = [self.programs.path("udpblast"), TARGET]
+        argv += map(str, (PORT, packets, octets, 0, flows, first))
         done = self.sender.run(["taskset", "-c", str(self.load_cpu), *argv])
-        return float(done.stdout.split()[1])
+        return Spent(*map(float, done.stdout.split()[2:]))
 
     def await_backlog(self, host: Namespace, queue: int, packets: int) -> None:
         """Return when so many packets wait in a queue of `host`; raises TimeoutError."""
@@ -104,6 +120,15 @@ class Place:
         while (line := table.read().get(queue)) is None or line.waiting < packets:
             if time.monotonic() > until:
                 raise TimeoutError(f"only {line.waiting if line else 0} of {packets} packets reached the queue")
+            time.sleep(0.002)
+
+    def await_empty(self, host: Namespace, queue: int) -> None:
+        """Return when nothing waits in a queue of `host` any more; raises TimeoutError."""
+        until = time.monotonic() + READY_SECONDS
+        table = self._tables[host.name].table
+        while (line := table.read().get(queue)) is not None and line.waiting:
+            if time.monotonic() > until:
+                raise TimeoutError(f"{line.waiting} packets still wait in the queue")
             time.sleep(0.002)
 
     def start(self, host: Namespace, argv: Sequence[str], *, processor: int | None = None) -> Process:
@@ -115,6 +140,23 @@ class Place:
     def work_here(self) -> None:
         """Have the calling thread run on the processor of what is measured."""
         os.sched_setaffinity(0, {self.work_cpu})
+        if self._profiled is not None:
+            self._profiled.begin()
+
+    def limit(self, result: Result) -> str:
+        """What keeps a row from its goal, by processor time; ours runs once more for it, under a profiler."""
+
+        def profiled() -> str:
+            self._profiled = Profiled()
+            try:
+                result.row.ours()
+                return self._profiled.told()
+            finally:
+                self._profiled = None
+
+        theirs = result.cpu()[1] or 0.0
+        row = result.row
+        return limit(result.cpu(), result.kernel(), theirs * row.goal if row.at_most else theirs / row.goal, profiled)
 
     def close(self) -> None:
         """Remove everything."""

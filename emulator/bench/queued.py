@@ -10,7 +10,6 @@ brings, by the clock.
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
 import threading
 import time
@@ -20,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from emulator.bench.clock import thread_seconds
+from emulator.bench.clock import Spent, thread_spent
 from emulator.bench.drivers import PermitAll, ReinjectForwarded, ReinjectOutbound
 from emulator.bench.place import PORT, Place
 from emulator.bench.row import Reading, Row, Skipped
@@ -64,11 +63,12 @@ TRANSPORT: Final = Where("transport", Layer.OUTBOUND_TRANSPORT_V4, Hook.OUTPUT, 
 class Worker:
     """The I/O thread of a stack while it is measured: held up until the packets are there."""
 
-    def __init__(self, stack: Stack, processor: int) -> None:
+    def __init__(self, stack: Stack, begin: Callable[[], None]) -> None:
+        """`begin` is run on its thread first."""
         self.stack = stack
-        self._processor = processor
+        self._begin = begin
         self._gate = threading.Event()
-        self._before = (0.0, 0.0)
+        self._before = (0.0, Spent(0.0, 0.0))
 
     def hold(self) -> None:
         """Keep the thread from working."""
@@ -79,23 +79,30 @@ class Worker:
         self._gate.set()
 
     def _stand(self) -> None:
-        os.sched_setaffinity(0, {self._processor})
+        self._begin()
         self._gate.wait()
-        self._before = time.perf_counter(), thread_seconds()
+        self._before = time.perf_counter(), thread_spent()
 
-    def spent(self, count: int, hook: int) -> tuple[float, float]:
-        """Wall and processor seconds until `count` packets of a hook were settled; raises TimeoutError."""
-        book = self.stack.books.hooks[hook]
-        until = time.monotonic() + DONE_SECONDS
-        after = 0.0
-        while book.offered < count or book.held:
-            if time.monotonic() > until:
-                raise TimeoutError(f"{book.offered} of {count} packets were handled")
-            time.sleep(0.002)
+    def spent(self, count: int, hook: int, *, kept: int = 0) -> tuple[float, Spent]:
+        """Wall seconds and processor time until `count` packets of a hook were taken and all but `kept` settled.
+
+        Raises TimeoutError.
+        """
+        await_offered(self.stack, hook, count, kept=kept)
         after = time.perf_counter()
-        usage: list[float] = []
-        self.stack.loop.call(lambda: usage.append(thread_seconds()))
-        return after - self._before[0], usage[0] - self._before[1]
+        usage: list[Spent] = []
+        self.stack.loop.call(lambda: usage.append(thread_spent()))
+        return after - self._before[0], usage[0].since(self._before[1])
+
+
+def await_offered(stack: Stack, hook: int, count: int, *, kept: int = 0) -> None:
+    """Return when so many packets of a hook were taken and all but `kept` settled; raises TimeoutError."""
+    book = stack.books.hooks[hook]
+    until = time.monotonic() + DONE_SECONDS
+    while book.offered < count or book.held > kept:
+        if time.monotonic() > until:
+            raise TimeoutError(f"{book.offered} of {count} packets were handled")
+        time.sleep(0.002)
 
 
 def prepared(stack: Stack, where: Where, task: Task, owned: ExitStack) -> None:
@@ -112,7 +119,7 @@ def ours(place: Place, where: Where, task: Task, packets: int, *, flood: bool = 
     place.forget()
     with Stack(where.host(place), limits=QueueLimits(length=LENGTH)) as stack, ExitStack() as owned:
         prepared(stack, where, task, owned)
-        worker = Worker(stack, place.work_cpu)
+        worker = Worker(stack, place.work_here)
         worker.hold()
         if flood:
             worker.release()
@@ -124,9 +131,10 @@ def ours(place: Place, where: Where, task: Task, packets: int, *, flood: bool = 
         stack.settle()
     arrived = place.arrived()
     return Reading(
-        packets / (wall if flood else cpu),
+        packets / (wall if flood else cpu.all),
         loss=1 - arrived / packets,
-        cpu=cpu / packets * 1e6,
+        cpu=cpu.all / packets * 1e6,
+        kernel=cpu.kernel / packets * 1e6,
         closed=stack.books.closed,
     )
 
@@ -159,6 +167,7 @@ def theirs(place: Place, where: Where, argv: list[str], packets: int, *, flood: 
         handled / spent if spent else 0.0,
         loss=1 - handled / packets,
         cpu=cpu / handled * 1e6 if handled else None,
+        kernel=system / handled * 1e6 if handled else None,
     )
 
 
@@ -227,4 +236,4 @@ def _beside_python(place: Place, packets: int, *, quick: bool) -> list[Row | Ski
     return made
 
 
-__all__ = ["FORWARD", "TRANSPORT", "Where", "ours", "rows", "theirs"]
+__all__ = ["FORWARD", "TRANSPORT", "Where", "await_offered", "ours", "rows", "theirs"]

@@ -24,6 +24,8 @@ class Reading:
     """The share of what was offered that nobody accounts for, 0 to 1."""
     cpu: float | None = None
     """Microseconds of processor time for each packet, the kernel's on its behalf included."""
+    kernel: float | None = None
+    """Of these, the kernel's."""
     closed: bool = True
     """Whether the books closed."""
     disturbed: bool = False
@@ -48,11 +50,13 @@ class Row:
     rounds: int = 5
     value: str = "value"
     """What of the readings is compared: `value` or `cpu`."""
+    limit: Callable[[Result], str] | None = None
+    """Measures what keeps the row from its goal; None where processor time and a profile tell."""
 
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A row that could not be measured, and why."""
+    """A row that could not be measured here, and what is missing."""
 
     name: str
     peer: str
@@ -63,12 +67,27 @@ class Skipped:
         return {"name": self.name, "peer_name": self.peer, "met": None, "skipped": self.why}
 
 
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A row that broke off, and with what."""
+
+    name: str
+    peer: str
+    why: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"name": self.name, "peer_name": self.peer, "met": False, "failed": self.why}
+
+
 @dataclass(slots=True)
 class Result:
     """The readings of a row, in pairs of ours and the peer's."""
 
     row: Row
     pairs: list[tuple[Reading, Reading]] = field(default_factory=list)
+    limit: str = ""
+    """What keeps it from its goal, when it missed it."""
 
     def _of(self, reading: Reading) -> float:
         return reading.value if self.row.value == "value" else reading.cpu or 0.0
@@ -112,7 +131,14 @@ class Result:
 
     def cpu(self) -> tuple[float | None, float | None]:
         """Microseconds of processor time for each packet, ours and the peer's; None where it means nothing."""
-        sides = ([pair[side].cpu for pair in self.pairs] for side in (0, 1))
+        return self._costs("cpu")
+
+    def kernel(self) -> tuple[float | None, float | None]:
+        """Of these, the kernel's."""
+        return self._costs("kernel")
+
+    def _costs(self, name: str) -> tuple[float | None, float | None]:
+        sides = ([getattr(pair[side], name) for pair in self.pairs] for side in (0, 1))
         mine, other = ([value for value in side if value is not None] for side in sides)
         return (statistics.median(mine) if mine else None, statistics.median(other) if other else None)
 
@@ -135,6 +161,7 @@ class Result:
             "cpu_us": mine,
             "peer_cpu_us": other,
             "rounds": len(self.pairs),
+            **({"limit": self.limit} if self.limit else {}),
         }
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from struct import pack
 from typing import Any, Final
 
-from emulator.bench.clock import thread_seconds
+from emulator.bench.clock import Spent, thread_spent
 from emulator.bench.place import GATEWAY, PORT, SOURCE, Place
 from emulator.bench.queued import python_peer
 from emulator.bench.row import Reading, Row, Skipped
@@ -58,17 +58,17 @@ class Driver:
         self._free: list[NetBufferList] = []
         self.completed = 0
         self.failed = 0
-        self.spent = 0.0
-        """Seconds of its processor's time that its own thread took."""
+        self.spent = Spent(0.0, 0.0)
+        """By its own thread."""
 
     def run(self, work: Callable[[int], None], packets: int) -> None:
         """Do `work` on a thread of its own, to the end; raises TimeoutError when completions are missing."""
 
         def body() -> None:
             self._begin()
-            before = thread_seconds()
+            before = thread_spent()
             work(packets)
-            self.spent = thread_seconds() - before
+            self.spent = thread_spent().since(before)
 
         thread = threading.Thread(target=body, name="bench-driver")
         thread.start()
@@ -126,18 +126,24 @@ def ours(place: Place, packets: int, *, listed: bool) -> Reading:
     place.forget()
     with Stack(place.sender) as stack, stack.create_handle(_FAMILY, InjectionType.NETWORK) as handle:
         driver = Driver(stack, handle, place.work_here)
-        usage: list[float] = []
+        usage: list[Spent] = []
         stack.loop.call(place.work_here)
-        stack.loop.call(lambda: usage.append(thread_seconds()))
+        stack.loop.call(lambda: usage.append(thread_spent()))
         driver.run(driver.in_lists if listed else driver.one_by_one, packets)
-        stack.loop.call(lambda: usage.append(thread_seconds()))
+        stack.loop.call(lambda: usage.append(thread_spent()))
         stack.settle()
         driver.give_back()
         leaks = stack.core.ownership.leaks()
-    cpu = driver.spent + usage[1] - usage[0]
+    cpu = usage[1].since(usage[0]).with_(driver.spent)
     arrived = place.arrived(place.router)
     closed = stack.books.closed and not driver.failed and not leaks
-    return Reading(packets / cpu, loss=1 - arrived / packets, cpu=cpu / packets * 1e6, closed=closed)
+    return Reading(
+        packets / cpu.all,
+        loss=1 - arrived / packets,
+        cpu=cpu.all / packets * 1e6,
+        kernel=cpu.kernel / packets * 1e6,
+        closed=closed,
+    )
 
 
 def by_c(place: Place, packets: int) -> Reading:
@@ -146,8 +152,7 @@ def by_c(place: Place, packets: int) -> Reading:
     argv = [place.programs.path("rawblast"), SOURCE, GATEWAY, str(PORT), str(packets), str(OCTETS)]
     done = place.sender.run(["taskset", "-c", str(place.work_cpu), *argv])
     sent, _, user, system = map(float, done.stdout.split())
-    cpu = user + system
-    return Reading(sent / cpu, loss=1 - place.arrived(place.router) / packets, cpu=cpu / sent * 1e6)
+    return _read(place, packets, sent, Spent(user, system))
 
 
 def by_scapy(place: Place, packets: int) -> Reading:
@@ -164,8 +169,13 @@ def by_scapy(place: Place, packets: int) -> Reading:
         sent, _, user, system = map(float, process.stdout.readline().split())
     finally:
         process.stop()
-    cpu = user + system
-    return Reading(sent / cpu, loss=1 - place.arrived(place.router) / packets, cpu=cpu / sent * 1e6)
+    return _read(place, packets, sent, Spent(user, system))
+
+
+def _read(place: Place, packets: int, sent: float, spent: Spent) -> Reading:
+    arrived = place.arrived(place.router)
+    each = 1e6 / sent
+    return Reading(sent / spent.all, loss=1 - arrived / packets, cpu=spent.all * each, kernel=spent.kernel * each)
 
 
 def rows(place: Place, *, quick: bool) -> list[Row | Skipped]:

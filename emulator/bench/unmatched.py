@@ -1,0 +1,80 @@
+"""Traffic that no filter wants: what the emulator costs those who have nothing to do with it.
+
+The processor's time of sender, router and receiver is in it, as far as the kernel does their work at once, and that
+of the emulated host's I/O thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Final
+
+from emulator.bench.clock import Spent, thread_spent
+from emulator.bench.drivers import PermitAll
+from emulator.bench.many import conditions
+from emulator.bench.place import Place
+from emulator.bench.queued import FORWARD, LENGTH, TRANSPORT, Where
+from emulator.bench.row import Reading, Row, Skipped
+from emulator.filters import Condition, MatchType
+from emulator.paths.queue import QueueLimits
+from emulator.stack import QUEUE_NUMBER, Stack
+
+FILTERS: Final = 100
+
+
+def unwanted(where: Where) -> Iterator[tuple[Condition, ...]]:
+    """Conditions that the load does not meet."""
+    if where is TRANSPORT:
+        yield from islice(conditions(FILTERS + 1), FILTERS)
+        return
+    for number in range(FILTERS):
+        field = "IP_SOURCE_ADDRESS" if number % 2 else "IP_DESTINATION_ADDRESS"
+        yield (Condition(field, MatchType.EQUAL, f"10.20.{number}.0/24" if number % 4 > 1 else f"10.30.0.{number}"),)
+
+
+def ours(place: Place, where: Where, packets: int) -> Reading:
+    """One run through a host with filters."""
+    place.forget()
+    with Stack(where.host(place), limits=QueueLimits(length=LENGTH)) as stack:
+        callout = stack.register(PermitAll())
+        with stack.core.engine.together():
+            for wanted in unwanted(where):
+                stack.add_filter(where.layer, callout, conditions=wanted)
+        stack.loop.call(place.work_here)
+        usage: list[Spent] = []
+        stack.loop.call(lambda: usage.append(thread_spent()))
+        sent = place.send(packets)
+        place.await_empty(where.host(place), QUEUE_NUMBER)
+        stack.settle()
+        stack.loop.call(lambda: usage.append(thread_spent()))
+    return _read(place, packets, sent.with_(usage[1].since(usage[0])), closed=stack.books.closed)
+
+
+def theirs(place: Place, packets: int) -> Reading:
+    """One run through the same hosts without the emulator."""
+    place.forget()
+    return _read(place, packets, place.send(packets), closed=True)
+
+
+def _read(place: Place, packets: int, spent: Spent, *, closed: bool) -> Reading:
+    return Reading(
+        packets / spent.all,
+        loss=1 - place.arrived() / packets,
+        cpu=spent.all / packets * 1e6,
+        kernel=spent.kernel / packets * 1e6,
+        closed=closed,
+    )
+
+
+def rows(place: Place, *, quick: bool) -> list[Row | Skipped]:
+    """The rows of traffic that no filter wants."""
+    packets, rounds = (20000, 7) if quick else (100000, 11)
+
+    def row(where: Where) -> Row:
+        return Row(
+            f"unmatched-{where.name}", "the same host without the emulator", "packets/s of processor", 0.95,
+            lambda: ours(place, where, packets), lambda: theirs(place, packets), rounds=rounds,
+        )  # fmt: skip
+
+    return [row(FORWARD), row(TRANSPORT)]
