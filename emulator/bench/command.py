@@ -14,7 +14,7 @@ from typing import Any, Final, TextIO
 from emulator.bench.place import Place, machine
 from emulator.bench.programs import Programs
 from emulator.bench.row import Failed, Result, Row, Skipped, measured
-from emulator.loading import BadTarget
+from emulator.run.loading import BadTarget
 from netns.errors import LabError, MissingFeature
 
 KINDS: Final = ("queued", "sends", "latency", "many", "unmatched", "labs", "streams")

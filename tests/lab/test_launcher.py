@@ -161,6 +161,13 @@ def test_the_tests_have_an_extra_that_other_commands_then_use(checkout: Checkout
     assert targets == [".", ".[test]"]
 
 
+def test_the_bench_has_an_extra_and_does_not_take_turns_with_the_tests(checkout: Checkout) -> None:
+    for command in ("contract", "bench", "test", "bench", "contract"):
+        checkout.start(command)
+    targets = [line.split()[-1] for line in checkout.installed if line.startswith("pip")]
+    assert targets == [".", ".[bench]", ".[test,bench]"]
+
+
 def test_what_failed_is_taken_up_again(checkout: Checkout) -> None:
     checkout.break_installers()
     failed = checkout.start("contract")

@@ -43,6 +43,29 @@ def test_a_filter_is_in_force_until_it_is_deleted(host: FakeHost) -> None:
     assert len(changes) == 2
 
 
+@pytest.mark.rule("FI-1", "FI-7")
+def test_filters_that_are_added_together_come_into_force_together(host: FakeHost) -> None:
+    changes: list[set[int]] = []
+    host.engine.on_change = lambda: changes.append(host.engine.layers())
+    with host.engine.together():
+        with host.engine.together():
+            first = host.filter(HERE, action=BLOCK)
+            with pytest.raises(FwpAlreadyExists):
+                host.engine.add_filter(Filter(HERE, BLOCK, key=first.key))
+        host.filter(Layer.INBOUND_IPPACKET_V4, action=BLOCK)
+        assert host.show(host.indication(HERE))
+        assert changes == []
+    assert not host.show(host.indication(HERE))
+    assert changes == [{HERE, Layer.INBOUND_IPPACKET_V4}]
+    with host.engine.together():
+        host.engine.delete_filter(first.filter_id)
+        assert not host.show(host.indication(HERE))
+    assert host.show(host.indication(HERE))
+    with host.engine.together():
+        pass
+    assert len(changes) == 2
+
+
 @pytest.mark.rule("FI-7")
 @pytest.mark.parametrize("step", ["add", "delete"])
 def test_a_change_counts_for_indications_that_begin_later(host: FakeHost, step: str) -> None:
