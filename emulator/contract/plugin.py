@@ -17,8 +17,9 @@ from typing import Any, TypedDict
 
 import pytest
 
-from emulator.contract.results import RESULTS, Outcome, Proof, digest_of, update
+from emulator.contract.results import RESULTS, Digests, Outcome, Proof, update
 from emulator.contract.rules import load_contract
+from emulator.contract.sources import Sources
 
 
 class Named(TypedDict):
@@ -27,6 +28,7 @@ class Named(TypedDict):
     node: str
     rules: list[str]
     file: str
+    rests_on: list[str]
     digest: str
 
 
@@ -56,7 +58,8 @@ class _Collector:
         """Files all of whose tests were collected: a recorded test they lack is no more."""
         self._config = config
         self._known: frozenset[str] | None = None
-        self._digests: dict[Path, str] = {}
+        self._digests = Digests(config.rootpath)
+        self._sources = Sources(config.rootpath)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_pycollect_makeitem(self, collector: pytest.Collector) -> Generator[None, Any, Any]:
@@ -75,8 +78,9 @@ class _Collector:
         for item in items:
             rules = _rules_of(item)
             if rules:
-                digest = self._digest(item.path)
-                named = Named(node=item.nodeid, rules=rules, file=self._file(item), digest=digest)
+                file, rests_on = self._file(item), self._sources.of(item)
+                digest = self._digests.of((file, *rests_on)) or ""
+                named = Named(node=item.nodeid, rules=rules, file=file, rests_on=list(rests_on), digest=digest)
                 item.stash[_NAMED] = self.named[item.nodeid] = named
         if not self._config.getoption("lf", False):
             picked = {argument.partition("::")[0] for argument in self._config.args if "::" in argument}
@@ -110,11 +114,6 @@ class _Collector:
 
     def _file(self, item: pytest.Item) -> str:
         return Path(os.path.relpath(item.path, self._config.rootpath)).as_posix()
-
-    def _digest(self, path: Path) -> str:
-        if path not in self._digests:
-            self._digests[path] = digest_of(path) or ""
-        return self._digests[path]
 
 
 class _Recorder:
@@ -227,6 +226,7 @@ class _Recorder:
             node=node,
             rules=tuple(named["rules"]),
             file=named["file"],
+            rests_on=tuple(named["rests_on"]),
             digest=named["digest"],
             outcome=Outcome.UNFINISHED if stop is None else self._outcomes.get(node, Outcome.UNFINISHED),
             ended=None if not stop else datetime.fromtimestamp(stop, UTC).isoformat(timespec="seconds"),

@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -14,7 +14,7 @@ from pathlib import Path
 RESULTS = Path("build/contract-results.json")
 """Where the document lies, below the root of the source tree."""
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 class Outcome(StrEnum):
@@ -51,18 +51,44 @@ class Proof:
     file: str
     """The test's file, relative to the root of the tree."""
     digest: str
-    """SHA-256 of that file when the test was collected, in hexadecimal."""
+    """What `Digests` said of `files` when the test was collected."""
     outcome: Outcome
     ended: str | None
     """UTC, ISO 8601; None for a test that did not end."""
+    rests_on: tuple[str, ...] = ()
+    """The other files of the tree that say what the test does: its scenario, what it shares with other tests."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All files that the digest is of."""
+        return (self.file, *self.rests_on)
 
 
 class ResultsUnreadable(Exception):
     """The document is damaged or of another format; removing it loses only the record of past runs."""
 
 
-def digest_of(file: Path) -> str | None:
-    """SHA-256 of a file, in hexadecimal; None when it cannot be read."""
+class Digests:
+    """SHA-256 of files below a root, in hexadecimal; each file is read once."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._of_file: dict[str, str | None] = {}
+
+    def of(self, files: Iterable[str]) -> str | None:
+        """One for all of them, in this order; None when one cannot be read."""
+        whole = hashlib.sha256()
+        for file in files:
+            if file not in self._of_file:
+                self._of_file[file] = _digest(self._root / file)
+            one = self._of_file[file]
+            if one is None:
+                return None
+            whole.update(f"{one} {file}\n".encode())
+        return whole.hexdigest()
+
+
+def _digest(file: Path) -> str | None:
     try:
         return hashlib.sha256(file.read_bytes()).hexdigest()
     except OSError:
@@ -107,9 +133,9 @@ def update(root: Path, change: Callable[[Mapping[str, Proof]], Mapping[str, Proo
 
 
 def _proof(node: str, fields: Mapping[str, object]) -> Proof:
-    rules, ended = fields["rules"], fields["ended"]
-    if not isinstance(rules, list):
-        raise TypeError(f"rules of {node}")
+    rules, ended, rests_on = fields["rules"], fields["ended"], fields["rests_on"]
+    if not isinstance(rules, list) or not isinstance(rests_on, list):
+        raise TypeError(f"rules or files of {node}")
     return Proof(
         node=node,
         rules=tuple(str(rule) for rule in rules),
@@ -117,6 +143,7 @@ def _proof(node: str, fields: Mapping[str, object]) -> Proof:
         digest=str(fields["digest"]),
         outcome=Outcome(str(fields["outcome"])),
         ended=None if ended is None else str(ended),
+        rests_on=tuple(str(file) for file in rests_on),
     )
 
 

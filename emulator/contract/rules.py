@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from emulator.contract.results import Proof, ResultsUnreadable, digest_of, load
+from emulator.contract.results import Digests, Proof, ResultsUnreadable, load
 
 RULES = Path(__file__).with_name("contract.toml")
 EVIDENCE = "DHSTLJ"
@@ -63,7 +63,7 @@ class RuleReport:
     rule: Rule
     status: Status
     tests: tuple[str, ...]
-    """Those that name the rule and ran to an end, passing or failing, with their file unchanged since."""
+    """Those that name the rule and ran to an end, passing or failing, with their files unchanged since."""
     reason: str | None
     """Why the rule is not covered; None when it is."""
 
@@ -85,16 +85,12 @@ def load_contract(path: Path = RULES) -> Contract:
 
 
 def join(contract: Contract, proofs: Iterable[Proof], root: Path) -> tuple[RuleReport, ...]:
-    """Put rules and tests together; one whose file below `root` changed since it ran counts for nothing."""
+    """Put rules and tests together; one whose files below `root` changed since it ran counts for nothing."""
     naming: dict[str, list[Proof]] = {}
     for proof in proofs:
         for id in proof.rules:
             naming.setdefault(id, []).append(proof)
-    present: dict[str, str | None] = {}
-    for tests in naming.values():
-        for proof in tests:
-            if proof.file not in present:
-                present[proof.file] = digest_of(root / proof.file)
+    present = Digests(root)
     return tuple(_judge(rule, naming.get(rule.id, ()), present) for rule in contract.rules)
 
 
@@ -154,8 +150,8 @@ def _one_line(text: object) -> str:
     return " ".join(str(text).split())
 
 
-def _judge(rule: Rule, naming: Sequence[Proof], present: Mapping[str, str | None]) -> RuleReport:
-    fresh = [proof for proof in naming if present[proof.file] == proof.digest]
+def _judge(rule: Rule, naming: Sequence[Proof], present: Digests) -> RuleReport:
+    fresh = [proof for proof in naming if present.of(proof.files) == proof.digest]
     counted = [proof for proof in fresh if proof.outcome.proves or proof.outcome.refutes]
     tests = tuple(sorted(proof.node for proof in counted))
     if rule.not_emulated is not None:

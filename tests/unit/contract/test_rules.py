@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from emulator.contract.printing import as_json, as_list, as_table
-from emulator.contract.results import RESULTS, Outcome, Proof, ResultsUnreadable, digest_of, load, update
+from emulator.contract.results import RESULTS, Digests, Outcome, Proof, ResultsUnreadable, load, update
 from emulator.contract.rules import (
     EVIDENCE,
     Contract,
@@ -156,11 +156,13 @@ class TestCoverage:
     @pytest.fixture
     def root(self, tmp_path: Path) -> Path:
         (tmp_path / "test_a.py").write_text("unchanged")
+        (tmp_path / "shared.py").write_text("as it was")
         return tmp_path
 
     def proof(self, root: Path, name: str, outcome: Outcome, *, digest: str | None = None) -> Proof:
-        current = digest_of(root / "test_a.py") or ""
-        return Proof(f"test_a.py::{name}", ("GE-1",), "test_a.py", digest or current, outcome, None)
+        files = ("test_a.py", "shared.py")
+        current = Digests(root).of(files) or ""
+        return Proof(f"test_a.py::{name}", ("GE-1",), "test_a.py", digest or current, outcome, None, files[1:])
 
     def judged(self, root: Path, *proofs: Proof, not_emulated: str | None = None) -> RuleReport:
         (report,) = join(Contract({"GE": "x"}, (rule(not_emulated=not_emulated),)), proofs, root)
@@ -199,6 +201,14 @@ class TestCoverage:
         assert (report.status, report.tests) == (Status.UNCOVERED, ())
         assert report.reason == "changed since it ran: test_a.py::old"
 
+    def test_one_that_rests_on_a_file_that_changed_since_counts_for_nothing(self, root: Path) -> None:
+        proof = self.proof(root, "one", Outcome.PASSED)
+        (root / "shared.py").write_text("is another")
+        report = self.judged(root, proof)
+        assert (report.status, report.reason) == (Status.UNCOVERED, "changed since it ran: test_a.py::one")
+        (root / "shared.py").unlink()
+        assert self.judged(root, proof).status is Status.UNCOVERED
+
     def test_one_whose_file_is_gone_counts_for_nothing(self, root: Path) -> None:
         proof = self.proof(root, "one", Outcome.PASSED)
         (root / "test_a.py").unlink()
@@ -212,7 +222,7 @@ class TestCoverage:
 class TestResults:
     """The document between the test run and the command."""
 
-    PROOF = Proof("test_a.py::one", ("GE-1", "HC-2"), "test_a.py", "00", Outcome.PASSED, "2024-01-01T00:00:00")
+    PROOF = Proof("test_a.py::one", ("GE-1", "HC-2"), "test_a.py", "00", Outcome.PASSED, "2024-01-01", ("b.py",))
 
     def test_what_was_written_is_read(self, tmp_path: Path) -> None:
         assert load(tmp_path) == {}
@@ -248,7 +258,7 @@ class TestTheCommand:
         """A tree in which GE-1 is proved and HC-2 failed."""
         file = tmp_path / "test_a.py"
         file.write_text("")
-        digest = digest_of(file) or ""
+        digest = Digests(tmp_path).of([file.name]) or ""
         proofs = [
             Proof("test_a.py::one", ("GE-1",), "test_a.py", digest, Outcome.PASSED, None),
             Proof("test_a.py::two", ("HC-2",), "test_a.py", digest, Outcome.FAILED, None),
