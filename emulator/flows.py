@@ -8,10 +8,38 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
+
+T = TypeVar("T")
+_TCP = 6
 
 IDLE_LIMIT = 60.0
 """Seconds after which a flow that is not TCP ends for want of traffic (FL-7)."""
+
+
+class Calendar(Generic[T]):
+    """Things to look at when their time comes: what is not due costs nothing, however many there are."""
+
+    __slots__ = ("_seconds", "_next")
+
+    def __init__(self) -> None:
+        self._seconds: dict[int, list[T]] = {}
+        self._next: float = float("inf")
+
+    def add(self, item: T, when: float) -> None:
+        """Have `due` give it at the first call from `when` on, or up to a second earlier."""
+        second = int(when // 1)
+        self._seconds.setdefault(second, []).append(item)
+        self._next = min(self._next, second)
+
+    def due(self, now: float) -> list[T]:
+        """What is to be looked at by `now`; each is given once."""
+        if now < self._next:
+            return []
+        passed = sorted(second for second in self._seconds if second <= now)
+        items = [item for second in passed for item in self._seconds.pop(second)]
+        self._next = min(self._seconds, default=float("inf"))
+        return items
 
 
 class FlowKey(NamedTuple):
@@ -60,6 +88,7 @@ class FlowTable:
     def __init__(self, on_end: Callable[[Flow], None]) -> None:
         self._by_key: dict[FlowKey, Flow] = {}
         self._by_number: dict[int, Flow] = {}
+        self._idle: Calendar[Flow] = Calendar()
         self._next = 0
         self._on_end = on_end
 
@@ -80,6 +109,8 @@ class FlowTable:
         flow = Flow(self._next, key, outbound, now)
         self._by_key[key] = flow
         self._by_number[flow.number] = flow
+        if key.protocol != _TCP:
+            self._idle.add(flow, now + IDLE_LIMIT)
         return flow
 
     def end(self, flow: Flow) -> None:
@@ -94,9 +125,12 @@ class FlowTable:
 
     def expire(self, now: float) -> None:
         """End the flows other than TCP that were idle for too long.  Source: FL-7."""
-        idle = [f for f in self if f.key.protocol != 6 and now - f.last_seen >= IDLE_LIMIT]
-        for flow in idle:
-            self.end(flow)
+        for flow in self._idle.due(now):
+            when = flow.last_seen + IDLE_LIMIT
+            if when <= now:
+                self.end(flow)
+            if not flow.ended:  # used meanwhile, or kept
+                self._idle.add(flow, when if when > now else now + IDLE_LIMIT)
 
     def __iter__(self) -> Iterator[Flow]:
         return iter(list(self._by_number.values()))

@@ -7,9 +7,7 @@ Source: FL-7, FL-8, LA-10, LA-11, LA-14.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from emulator.flows import Flow, FlowKey, FlowTable
+from emulator.flows import IDLE_LIMIT, Calendar, Flow, FlowKey, FlowTable
 from emulator.octets import ICMP, ICMPV6, TCP, UDP, IpView
 
 BEGINS, ESTABLISHES, ENDS = 1, 2, 4
@@ -56,6 +54,9 @@ class FlowTracker:
         """Seconds of any clock that only goes forward; its owner keeps it right."""
         self._inbound: dict[WireKey, Conversation] = {}
         self._outbound: dict[WireKey, Conversation] = {}
+        self._connections: dict[Conversation, None] = {}
+        """Those of TCP."""
+        self._others: Calendar[Conversation] = Calendar()
 
     def look(self, view: IpView, header: bytes, inbound: bool) -> tuple[Conversation | None, int]:
         """The conversation of a packet, and what the packet is to it: BEGINS, ESTABLISHES, ENDS, or 0.
@@ -84,6 +85,10 @@ class FlowTracker:
         flow = self.table.begin(named, outbound=not inbound, now=self.now)
         made = Conversation(flow, state, (key, back) if inbound else (back, key))
         self._inbound[made.keys[0]] = self._outbound[made.keys[1]] = made
+        if key[0] == TCP:
+            self._connections[made] = None
+        else:
+            self._others.add(made, self.now + IDLE_LIMIT)
         return made
 
     def passed(self, conversation: Conversation, due: int) -> None:
@@ -101,22 +106,26 @@ class FlowTracker:
 
     def expire(self) -> None:
         """End what was idle for too long by `now`.  Source: FL-7."""
-        self.table.expire(self.now)
-        for found in list(self):
-            idle = self.now - found.flow.last_seen
+        now = self.now
+        self.table.expire(now)
+        for found in self._others.due(now):
             if found.flow.ended:
                 self._forget(found)
-            elif found.keys[0][0] == TCP and (
-                (found.state == CLOSING and idle >= CLOSING_LIMIT) or (found.state == OPENING and idle >= OPENING_LIMIT)
+            else:
+                self._others.add(found, max(found.flow.last_seen, now - IDLE_LIMIT + 1) + IDLE_LIMIT)
+        for found in list(self._connections):
+            idle = now - found.flow.last_seen
+            if found.flow.ended:
+                self._forget(found)
+            elif (found.state == CLOSING and idle >= CLOSING_LIMIT) or (
+                found.state == OPENING and idle >= OPENING_LIMIT
             ):
                 self.end(found)
 
     def quiet(self, seconds: float) -> list[Conversation]:
         """Connections without a packet for so long: whoever can may ask whether their sockets still exist."""
         return [
-            found
-            for found in self
-            if found.keys[0][0] == TCP and not found.flow.ended and self.now - found.flow.last_seen >= seconds
+            found for found in self._connections if not found.flow.ended and self.now - found.flow.last_seen >= seconds
         ]
 
     # -- TCP --------------------------------------------------------------------------------------------
@@ -168,9 +177,7 @@ class FlowTracker:
             del self._inbound[inbound]
         if self._outbound.get(outbound) is conversation:
             del self._outbound[outbound]
-
-    def __iter__(self) -> Iterator[Conversation]:
-        return iter(list({id(found): found for found in (*self._inbound.values(), *self._outbound.values())}.values()))
+        self._connections.pop(conversation, None)
 
     def __len__(self) -> int:
         return len(self._inbound)

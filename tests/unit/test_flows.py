@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from emulator.flows import IDLE_LIMIT, Flow, FlowKey, FlowTable
+from emulator.flows import IDLE_LIMIT, Calendar, Flow, FlowKey, FlowTable
 
 UDP = FlowKey(17, b"\x0a\0\0\1", 5000, b"\x0a\0\0\2", 53)
 TCP = UDP._replace(protocol=6)
@@ -71,3 +71,25 @@ def test_idle_flows_end_unless_they_are_tcp(table: FlowTable, ended: list[Flow])
 @pytest.mark.rule("FL-7")
 def test_udp_state_lasts_a_minute() -> None:
     assert IDLE_LIMIT == 60.0
+
+
+def test_a_calendar_gives_what_is_due_once_and_the_rest_later() -> None:
+    calendar: Calendar[str] = Calendar()
+    for when in (3.5, 10.0, 3.0):
+        calendar.add(str(when), when)
+    assert calendar.due(2.9) == []
+    assert calendar.due(9.0) == ["3.5", "3.0"]
+    assert calendar.due(9.0) == []
+    calendar.add("8.0", 8.0)
+    assert calendar.due(11.0) == ["8.0", "10.0"]
+
+
+@pytest.mark.rule("FL-7")
+def test_an_idle_flow_that_is_kept_ends_when_it_is_no_longer(table: FlowTable, ended: list[Flow]) -> None:
+    flow = table.begin(UDP, outbound=True, now=0.0)
+    flow.kept = True
+    table.expire(IDLE_LIMIT)
+    assert ended == []
+    flow.kept = False
+    table.expire(2 * IDLE_LIMIT)
+    assert ended == [flow]

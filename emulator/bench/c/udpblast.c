@@ -3,8 +3,9 @@
  *   udpblast ADDRESS PORT COUNT OCTETS [PER_SECOND [FLOWS [FIRST]]]
  *
  * ADDRESS is IPv4 or IPv6. With more than one of FLOWS, an IPv4 address is needed: one datagram after the other
- * goes to the next of 50,000 ports, then to the next address, and begins anew after FLOWS; FIRST are left out. PER_SECOND 0 means as
- * fast as it goes. Prints "sent wall_seconds user_seconds system_seconds". Run it inside the sending namespace.
+ * goes to the next of 50,000 ports, then to the next address, and begins anew after FLOWS; FIRST are left out.
+ * They come from port 4001, so that the next run has the same flows. PER_SECOND 0 means as fast as it goes.
+ * Prints "sent wall_seconds user_seconds system_seconds". Run it inside the sending namespace.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -17,7 +18,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
-enum { BURST = 64, MOST_OCTETS = 65507, SEND_BUFFER = 512 << 20, PORTS = 50000 };
+enum { BURST = 64, MOST_OCTETS = 65507, SEND_BUFFER = 512 << 20, PORTS = 50000, SOURCE_PORT = 4001 };
 
 static double now(void)
 {
@@ -53,6 +54,9 @@ static int opened(const char *address, const char *port, int connecting)
     if (getaddrinfo(address, port, &wanted, &found))
         return -1;
     int fd = socket(found->ai_family, SOCK_DGRAM, 0);
+    struct sockaddr_in here = {.sin_family = AF_INET, .sin_port = htons(SOURCE_PORT)};
+    if (fd >= 0 && !connecting && bind(fd, (struct sockaddr *)&here, sizeof here))
+        return -1;
     if (fd >= 0 && connecting && connect(fd, found->ai_addr, found->ai_addrlen))
         return -1;
     int buffer = SEND_BUFFER; /* what waits in a queue of this host still counts as unsent */
