@@ -37,6 +37,8 @@ class Checks:
     taken: list[Check] = field(default_factory=list)
     steps: list[str] = field(default_factory=list)
     expected_violations: list[str] = field(default_factory=list)
+    full: bool = False
+    """Whether the long version is wanted, of scenarios that have one."""
     on_step: Callable[[str], None] | None = None
     on_check: Callable[[Check], None] | None = None
     """Told of every check at once: for whoever watches, or pauses on a failure."""

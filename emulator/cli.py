@@ -41,6 +41,7 @@ Family = Annotated[str, typer.Option("--family", metavar="FAMILY", help="Only ip
 Report = Annotated[
     str, typer.Option("--report", metavar="FOLDER", help="Write trace, capture, JUnit and HTML report there.")
 ]
+Full = Annotated[bool, typer.Option("--full", help="The long version of scenarios that have one.")]
 Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Under the schedule of this number.")]
 Schedules = Annotated[int, typer.Option("--schedules", metavar="K", help="Under so many schedules, from --seed on.")]
 Verifier = Annotated[str, typer.Option("--verifier", metavar="LEVEL", help="Watch drivers: off, normal or full.")]
@@ -84,6 +85,7 @@ def run(
     queue: Queue = "",
     timeout: Timeout = 60.0,
     family: Family = "",
+    full: Full = False,
     seed: Seed = None,
     schedules: Schedules = 0,
     verifier: Verifier = "full",
@@ -106,6 +108,7 @@ def run(
         queue=queue,
         timeout=timeout or None,
         family=family,
+        full=full,
         seed=seed or 0,
         schedules=schedules or int(seed is not None),
         verifier=verifier,

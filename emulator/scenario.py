@@ -41,6 +41,8 @@ class Scenario:
     rules: tuple[str, ...]
     """Rules of the contract it proves: were one of them broken, the scenario would fail."""
     group: str
+    programs: tuple[str, ...] = ()
+    """Programs that it starts in its hosts; without one of them nothing can be measured."""
     file: str = ""
     """Where it was read from; empty for one that comes with the project."""
     own_timing: bool = False
@@ -105,6 +107,7 @@ def scenario(
     families: tuple[AddressFamily, ...] = BOTH,
     cases: tuple[str, ...] = (),
     rules: tuple[str, ...] = (),
+    programs: tuple[str, ...] = (),
     group: str = "",
     own_timing: bool = False,
 ) -> Callable[[Function], Function]: ...
@@ -117,20 +120,22 @@ def scenario(
     families: tuple[AddressFamily, ...] = BOTH,
     cases: tuple[str, ...] = (),
     rules: tuple[str, ...] = (),
+    programs: tuple[str, ...] = (),
     group: str = "",
     own_timing: bool = False,
 ) -> Any:
     """Mark a function as a scenario, run once for each family; its own name is the scenario's.
 
-    `cases` are the acceptance cases it stands for, `rules` those of the contract that it proves.  With
-    `own_timing` it is not run under schedules: it decides itself when completions come.
-    Raises BadScenario for what is no function, has no docstring, or names its families, cases or rules wrongly.
+    `cases` are the acceptance cases it stands for, `rules` those of the contract that it proves, `programs`
+    those it starts in its hosts.  With `own_timing` it is not run under schedules: it decides itself when
+    completions come.
+    Raises BadScenario for what is no function, has no docstring, or for one of these that is no tuple of names.
     """
 
     def mark(function: Function) -> Function:
-        _check(function, families=families, cases=cases, rules=rules)
+        _check(function, families=families, cases=cases, rules=rules, programs=programs)
         where = group or function.__module__.rpartition(".")[2]
-        made = Scenario(function.__name__, function, families, cases, rules, where, own_timing=own_timing)
+        made = Scenario(function.__name__, function, families, cases, rules, where, programs, own_timing=own_timing)
         setattr(function, _MARK, made)
         return function
 
@@ -151,7 +156,7 @@ def _check(function: object, **named: object) -> None:
         raise BadScenario(f"scenario {name}: families is empty, so it would never run")
 
 
-_EXAMPLES = {"families": "AddressFamily.INET", "cases": '"B01"', "rules": '"NS-9"'}
+_EXAMPLES = {"families": "AddressFamily.INET", "cases": '"B01"', "rules": '"NS-9"', "programs": '"dig"'}
 
 
 def marked(value: object) -> Scenario | None:

@@ -52,6 +52,8 @@ class HostOptions:
     """How closely drivers are watched."""
     reaction: Reaction = Reaction.FAIL
     """What follows when a driver breaks a rule."""
+    by_socket: bool = False
+    """Whether everything is injected by sockets, also what could go on as the packet that is held."""
     checksum_offload: bool = False
     """Whether drivers are shown outgoing packets whose checksums are left to the network card (GE-17)."""
     faults: bool = False
@@ -226,6 +228,7 @@ class Bed:
             limits=options.limits,
         )
         stack.packets.offload = options.checksum_offload
+        stack.injector.verdicts = not options.by_socket
         if options.schedule is not None:
             Timing(stack, options.schedule, f"host {len(self._stacks)}")
         self._stacks.append(stack)

@@ -20,6 +20,7 @@ from emulator.violations import Level, Reaction
 from emulator.wfptypes import AddressFamily
 from netns.errors import MissingFeature, NotPermitted
 from netns.patience import patient
+from netns.process import find_program
 
 if TYPE_CHECKING:
     from emulator.evidence.artifacts import Evidence
@@ -42,6 +43,8 @@ class Settings:
     """Seconds after which a scenario is ended, for each family; None waits for ever."""
     family: AddressFamily | None = None
     """Only this family; None runs all."""
+    full: bool = False
+    """Run the long version of scenarios that have one."""
     pause: Pause | None = None
     kept: ExitStack | None = field(default=None, compare=False)
     """Takes the labs over, instead of their being removed at the end."""
@@ -117,7 +120,7 @@ class _Run:
         self.result = Result(item.name, item.summary, [self.title])
         self.beds: list[Bed] = []
         self.own_checks = 0
-        self.checks = Checks(on_step=self._step, on_check=self._checked)
+        self.checks = Checks(full=settings.full, on_step=self._step, on_check=self._checked)
 
     def go(self) -> Result:
         """Run it; whatever happens, the beds are removed, or kept by whoever asked for that."""
@@ -137,6 +140,8 @@ class _Run:
     def _run(self) -> bool:
         """The scenario itself; True when it came to its end."""
         try:
+            for program in self.item.programs:
+                find_program(program)
             arguments = self._arguments()
             watched = self.listener.watching(self.number, self.label, self.beds)
             timeout = self.settings.timeout

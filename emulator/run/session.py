@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 FAILED = 1
 CANNOT_RUN = 77
+FULL_TAKES = 10
+"""How many times longer the long version of a scenario may take."""
 _FAMILIES = {name: family for family, name in FAMILY_NAMES.items()}
 
 
@@ -47,6 +49,7 @@ class Wanted:
     """0 is the ordinary run."""
     verifier: str = "full"
     on_finding: str = "fail"
+    full: bool = False
     report: str = ""
     """The folder for the run's files; empty for none."""
     parts: str = ""
@@ -71,8 +74,9 @@ def settings_from(wanted: Mapping[str, Any]) -> Settings:
         raise BadTarget("--schedules takes a number of 0 or more")
     return Settings(
         host=host,
-        timeout=wanted["timeout"],
+        timeout=wanted["timeout"] and wanted["timeout"] * (FULL_TAKES if wanted["full"] else 1),
         family=family,
+        full=wanted["full"],
         seed=wanted["seed"],
         schedules=wanted["schedules"],
         evidence=_evidence(wanted["parts"]),

@@ -229,3 +229,15 @@ def test_a_bed_that_cannot_be_built_fails_the_scenario(monkeypatch: pytest.Monke
     assert "no namespaces today" in result.checks[0].seen
 
 
+def test_a_program_that_is_missing_leaves_a_scenario_unmeasured_before_anything_is_made() -> None:
+    result = run_one(made(good, programs=("no-such-program",)))
+    assert (result.status, Nowhere.made) == ("unmeasured", [])
+    assert result.unmeasured == result.missing
+    assert result.missing[0].startswith("ipv4: program no-such-program is missing")
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_scenario_is_told_whether_its_long_version_is_wanted(full: bool) -> None:
+    told: list[bool] = []
+    run_one(made(lambda check: told.append(check.full)), Settings(full=full))
+    assert told == [full, full]

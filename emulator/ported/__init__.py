@@ -1,0 +1,1 @@
+"""Ports of what real drivers do, as callouts that scenarios and tests put on hosts."""

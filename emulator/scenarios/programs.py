@@ -1,0 +1,138 @@
+"""The servers and clients of scenarios: real programs, started inside hosts with nothing of the system's own.
+
+A scenario that uses them names them: `@scenario(programs=("curl", "nginx"))`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+from emulator.topology import Host
+from emulator.wfptypes import AddressFamily
+from netns.errors import ProgramFailed
+from netns.process import Process, child_environment, find_program
+
+WAIT_SECONDS = 10
+LONG_SECONDS = 300
+NGINX = """
+daemon off; master_process off; pid {folder}/nginx.pid; error_log stderr error;
+events {{ worker_connections 64; }}
+http {{
+  access_log off;
+  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fcgi;
+  uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+  server {{ listen 80; listen [::]:80; root {folder}; {secure} }}
+}}
+"""
+SECURE = "listen 443 ssl; listen [::]:443 ssl; ssl_certificate {folder}/certificate; ssl_certificate_key {folder}/key;"
+
+
+def bracketed(address: str) -> str:
+    """An address as it stands in a URL."""
+    return f"[{address}]" if ":" in address else address
+
+
+# -- servers ------------------------------------------------------------------------------------------------
+
+
+def web_server(host: Host, folder: Path, *, secure: bool = False) -> Process:
+    """An nginx that serves the files of a folder on port 80, and `secure` also on 443 for the name `lab`.
+
+    The host ends it.  Raises MissingFeature, ProgramFailed, NotReady.
+    """
+    folder.chmod(0o755)
+    if secure:
+        _certify(folder)
+    text = NGINX.format(folder=folder, secure=SECURE.format(folder=folder) if secure else "")
+    (folder / "nginx.conf").write_text(text)
+    server = host.namespace.start(["nginx", "-c", str(folder / "nginx.conf"), "-e", "stderr"])
+    server.wait_ready(port=443 if secure else 80)
+    return server
+
+
+def _certify(folder: Path) -> None:
+    argv = [
+        find_program("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+        "-keyout", str(folder / "key"), "-out", str(folder / "certificate"), "-days", "1", "-subj", "/CN=lab",
+        "-addext", "subjectAltName=DNS:lab",
+    ]  # fmt: skip
+    done = subprocess.run(argv, capture_output=True, text=True, env=child_environment(None, None), check=False)
+    if done.returncode:
+        raise ProgramFailed(argv, done.returncode, done.stderr)
+
+
+def name_server(host: Host, family: AddressFamily, *records: str, address: str = "", port: int = 53) -> Process:
+    """A dnsmasq that knows only these records, by UDP and TCP; each is an option: `host-record=a.test,192.0.2.7`.
+
+    It listens at the host's address unless another is named.  The host ends it.
+    Raises MissingFeature, ProgramFailed, NotReady.
+    """
+    options = [
+        "keep-in-foreground", "conf-file=/dev/null", "pid-file=", "user=root", "group=root", "log-facility=-",
+        "no-resolv", "no-hosts", "bind-interfaces", "cache-size=0", f"port={port}",
+        f"listen-address={address or host.address(family)}", *records,
+    ]  # fmt: skip
+    server = host.namespace.start(["dnsmasq", *(f"--{option}" for option in options)])
+    server.wait_ready(port=port)
+    return server
+
+
+# -- clients ------------------------------------------------------------------------------------------------
+
+
+class Pings(NamedTuple):
+    """What a ping came to."""
+
+    sent: int
+    received: int
+    duplicates: int
+
+
+def ping(client: Host, address: str, count: int, *, size: int = 56, flood: bool = False) -> Pings:
+    """Send echo requests and count the answers; raises MissingFeature, ProgramTimedOut."""
+    pace = ["-f"] if flood else ["-i", "0.01"]
+    argv = ["ping", "-n", "-q", *pace, "-c", str(count), "-s", str(size), "-W", str(WAIT_SECONDS), address]
+    text = client.run(*argv, timeout=LONG_SECONDS, check=False).stdout
+    found = re.search(r"(\d+) packets transmitted, (\d+) received(?:, \+(\d+) duplicates)?", text)
+    return Pings(*(int(number or 0) for number in found.groups())) if found else Pings(0, 0, 0)
+
+
+def dig(
+    client: Host, server: str, name: str, kind: str, *, port: int = 53, tcp: bool = False, patience: int = 5
+) -> str:
+    """The answer to one question, asked once; empty when there is none in so many seconds.
+
+    Raises MissingFeature, ProgramTimedOut.
+    """
+    how = "+tcp" if tcp else "+notcp"
+    argv = ["dig", "+short", f"+time={patience}", "+tries=1", how, "-p", str(port), f"@{server}", name, kind]
+    done = client.run(*argv, timeout=patience + 3 * WAIT_SECONDS, check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def fetch(client: Host, url: str, into: Path, *options: str) -> str:
+    """Download a file; its SHA-256, or what curl complained of.  Raises MissingFeature, ProgramTimedOut."""
+    into.unlink(missing_ok=True)
+    argv = ["curl", "-sS", "--fail", "--max-time", str(LONG_SECONDS), *options, "-o", str(into), url]
+    done = client.run(*argv, timeout=LONG_SECONDS + WAIT_SECONDS, check=False)
+    if done.returncode:
+        return str(done.stderr.strip())
+    with into.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def random_file(path: Path, mebibytes: int) -> str:
+    """Write a file of so many mebibytes that no two are alike; its SHA-256."""
+    piece = os.urandom(1 << 20)
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        for number in range(mebibytes):
+            block = number.to_bytes(8, "big") + piece[8:]
+            digest.update(block)
+            file.write(block)
+    return digest.hexdigest()

@@ -1,0 +1,146 @@
+"""Ordinary programs do not notice drivers that take every packet at every layer, and put it back.
+
+With `--full`: 200 MB and 2000 pings in a flood, instead of a short taste.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from emulator.ported.reinject import HOST_LAYERS, ROUTER_LAYERS, OutOfBand, Reinject, reinject_at
+from emulator.scenario import Checks, scenario
+from emulator.scenarios.programs import bracketed, dig, fetch, name_server, ping, random_file, web_server
+from emulator.topology import Host, Pair, Routed
+from emulator.wfptypes import AddressFamily
+
+PROGRAMS = ("ping", "curl", "nginx", "dig", "dnsmasq", "openssl")
+NAME, ANSWER = "host.test", "192.0.2.7"
+
+
+class Serving:
+    """A web server with one file and a name server on one host; and what a client makes of them."""
+
+    def __init__(self, host: Host, family: AddressFamily, folder: Path, *, full: bool) -> None:
+        self.address = host.address(family)
+        self.family = family
+        self.folder = folder
+        self.pings = 2000 if full else 50
+        self.digest = random_file(folder / "file", 200 if full else 2)
+        self.small = random_file(folder / "small", 1)
+        web_server(host, folder, secure=True)
+        name_server(host, family, f"host-record={NAME},{ANSWER}")
+
+    def use(self, client: Host, check: Checks, what: str) -> None:
+        """Have a client ping, ask and download; everything has to come as it was sent."""
+        check.step(f"{what}: ping")
+        address, got = self.address, self.folder / "got"
+        for count, size, flood in ((self.pings, 56, True), (5, 3000, False)):
+            seen = ping(client, address, count, size=size, flood=flood)
+            check(f"{what}: pings of {size} octets answered", tuple(seen), (count, count, 0))
+        for tcp in (False, True):
+            answer = dig(client, address, NAME, "A", tcp=tcp)
+            check(f"{what}: the name by {'TCP' if tcp else 'UDP'}", answer, ANSWER)
+        secure = ("--cacert", str(self.folder / "certificate"), "--resolve", f"lab:443:{bracketed(address)}")
+        check(f"{what}: by TLS", fetch(client, "https://lab/small", got, *secure), self.small)
+        check.step(f"{what}: download")
+        check(f"{what}: download", fetch(client, f"http://{bracketed(address)}/file", got), self.digest)
+
+
+@contextmanager
+def serving(host: Host, family: AddressFamily, check: Checks) -> Iterator[Serving]:
+    """The servers, with a folder that goes with them."""
+    with tempfile.TemporaryDirectory(prefix="wfplab-") as folder:
+        yield Serving(host, family, Path(folder), full=check.full)
+
+
+def counters(hosts: Iterable[Host]) -> Counter[str]:
+    """What the kernels of hosts have counted of TCP so far."""
+    found: Counter[str] = Counter()
+    for host in hosts:
+        for table in ("snmp", "netstat"):
+            lines = [line.split() for line in host.run("cat", f"/proc/net/{table}").stdout.splitlines()]
+            for names, values in zip(lines[::2], lines[1::2], strict=True):
+                if names[0].startswith("Tcp"):
+                    found.update(dict(zip(names[1:], map(int, values[1:]), strict=True)))
+    return found
+
+
+class Segments(NamedTuple):
+    """What TCP sent more than once while something was done."""
+
+    again: int
+    """Segments sent again, for whatever reason."""
+    in_vain: int
+    """Of these, segments whose original had arrived, as the receivers told (by duplicate SACKs)."""
+
+    @property
+    def lost(self) -> int:
+        """Those that were needed; below 0 when segments came twice that were sent once."""
+        return self.again - self.in_vain
+
+
+def counted(hosts: Iterable[Host], served: Serving, client: Host, check: Checks, what: str) -> Segments:
+    """Use the servers, and tell what TCP had to send again meanwhile."""
+    before = counters(hosts)
+    served.use(client, check, what)
+    found = counters(hosts) - before
+    return Segments(found["RetransSegs"], found["TCPDSACKOldSent"] + found["TCPDSACKOfoSent"])
+
+
+def nothing_was_lost(check: Checks, between: Segments, alone: Segments) -> None:
+    """Take the checks that TCP lost no more with us than without, and that nothing came twice.
+
+    A timer that took a delay for a loss counts as neither: its segment had arrived.
+    """
+    seen = {"with us": tuple(between), "without us": tuple(alone)}
+    check.that("no more segments lost than without us (sent again, in vain)", between.lost <= max(alone.lost, 0), seen)
+    check.that("no segment came twice that was sent once", between.lost >= 0, seen)
+
+
+def all_went_back(check: Checks, callouts: dict[str, Reinject]) -> None:
+    """Take the checks that every layer had its packets, and got each of them back."""
+    for layer, callout in callouts.items():
+        states: Counter[str] = callout.states
+        check.that(f"{layer} took packets", states["NOT_INJECTED"] + states["INJECTED_BY_OTHER"] > 0, dict(states))
+
+
+@scenario(rules=("GE-12", "CO-18", "CO-19", "OR-1"), programs=PROGRAMS)
+def nothing_shows_through_a_host(pair: Pair, family: AddressFamily, check: Checks) -> None:
+    """Every packet of a server is blocked, cloned and reinjected at all its layers, and no client notices.
+
+    peer (ping, dig, curl) === (seven layers: block, clone, inject) host (nginx, dnsmasq)
+    """
+    hosts = (pair.peer, pair.host)
+    with serving(pair.host, family, check) as served, OutOfBand() as worker:
+        alone = counted(hosts, served, pair.peer, check, "without us")
+        with pair.host.driver() as driver:
+            callouts = reinject_at(driver, family, HOST_LAYERS, worker=worker)
+            between = counted(hosts, served, pair.peer, check, "with us")
+            pair.host.stack.settle()
+        check("work out of band that failed", worker.failures, [])
+        all_went_back(check, {layer: callouts[layer] for layer in HOST_LAYERS if "ICMP" not in layer})
+        check("completions", list(driver.done.counted()), ["SUCCESS"])
+        nothing_was_lost(check, between, alone)
+
+
+@scenario(rules=("FW-1", "FW-3", "FW-8", "OR-1"), programs=PROGRAMS)
+def nothing_shows_through_a_router(routed: Routed, family: AddressFamily, check: Checks) -> None:
+    """Every packet in transit is blocked, cloned and reinjected, on arrival and on its way through.
+
+    left (ping, dig, curl) === mid (INBOUND_IPPACKET and IPFORWARD: block, clone, inject) === right (nginx, dnsmasq)
+    """
+    hosts = (routed.left, routed.right)
+    with serving(routed.right, family, check) as served:
+        alone = counted(hosts, served, routed.left, check, "without us")
+        with routed.mid.driver() as driver:
+            callouts = reinject_at(driver, family, ROUTER_LAYERS)
+            between = counted(hosts, served, routed.left, check, "with us")
+            routed.mid.stack.settle()
+        all_went_back(check, callouts)
+        check("completions", list(driver.done.counted()), ["SUCCESS"])
+        nothing_was_lost(check, between, alone)
