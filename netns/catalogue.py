@@ -48,6 +48,8 @@ PROGRAMS = (
     Program("nginx", ("lab",), SKIPPED),
     Program("iperf3", ("lab",), SKIPPED),
     Program("dig", ("lab",), SKIPPED),
+    Program("dnsmasq", ("lab",), SKIPPED),
+    Program("openssl", ("lab",), SKIPPED),
 )
 
 _LIFT = (

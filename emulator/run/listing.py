@@ -42,6 +42,7 @@ def as_document(items: Sequence[Scenario], out: TextIO) -> None:
             "families": [FAMILY_NAMES[family] for family in item.families],
             "cases": list(item.cases),
             "rules": list(item.rules),
+            "programs": list(item.programs),
         }
         for item in items
     ]

@@ -27,7 +27,7 @@ FORMAT = 1
 
 BASE_PACKAGES = ("busybox-static", "ca-certificates", "ethtool", "kmod", "mount", "netbase", "python3", "tar")
 LAUNCHER_PACKAGES = (
-    "bind9-dnsutils", "curl", "gcc", "iperf3", "iproute2", "iptables", "iputils-ping", "libc6-dev",
+    "bind9-dnsutils", "curl", "dnsmasq-base", "gcc", "iperf3", "iproute2", "iptables", "iputils-ping", "libc6-dev",
     "libnetfilter-queue-dev", "libnfnetlink-dev", "nftables", "nginx", "openssh-client", "openssh-server", "openssl",
     "procps", "python3-dev", "python3-venv", "socat", "tshark",
 )  # fmt: skip

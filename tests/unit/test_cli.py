@@ -25,7 +25,8 @@ Start = Callable[..., int]
 
 DEFAULTS = {
     "json": False, "jobs": 1, "keep": False, "pause_on_failure": False, "live": False, "verbosity": 1, "queue": "",
-    "timeout": 60.0, "family": "", "report": "", "seed": 0, "schedules": 0, "verifier": "full", "on_finding": "fail",
+    "timeout": 60.0, "family": "", "full": False, "report": "", "seed": 0, "schedules": 0, "verifier": "full",
+    "on_finding": "fail",
 }  # fmt: skip
 
 
@@ -102,6 +103,7 @@ def test_help_imports_nothing_that_is_slow() -> None:
         (["run", "--keep", "-v"], ("run", ((),), {"keep": True, "verbosity": 2})),
         (["run", "--pause-on-failure", "--timeout", "0"], ("run", ((),), {"pause_on_failure": True, "timeout": None})),
         (["run", "--queue", "netlink", "--family", "ipv4"], ("run", ((),), {"queue": "netlink", "family": "ipv4"})),
+        (["run", "--full"], ("run", ((),), {"full": True})),
         (["run", "--seed", "7"], ("run", ((),), {"seed": 7, "schedules": 1})),
         (["run", "--schedules", "3", "--verifier", "normal", "--on-finding", "raise"],
          ("run", ((),), {"schedules": 3, "verifier": "normal", "on_finding": "raise"})),

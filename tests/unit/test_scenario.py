@@ -40,10 +40,11 @@ def test_the_decorator_gives_the_function_back_with_and_without_parentheses() ->
 
 
 def test_what_is_known_about_a_scenario() -> None:
-    found = mark(plain, cases=("B01",), rules=("NS-1",))
+    found = mark(plain, cases=("B01",), rules=("NS-1",), programs=("dig",))
     assert (found.name, found.summary, found.group) == ("plain", "Shows one thing.", "test_scenario")
     assert "host === peer" in found.text
     assert (found.families, found.cases, found.rules) == (BOTH, ("B01",), ("NS-1",))
+    assert found.programs == ("dig",)
     assert found.target == "plain"
 
 

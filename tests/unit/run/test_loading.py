@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from emulator.run.loading import BadTarget, UnknownScenario, built_in, chosen
+from netns.catalogue import PROGRAMS
 
 TWO = '''
 from emulator import Checks, scenario
@@ -86,3 +88,12 @@ def test_an_unknown_name_is_wrong_usage() -> None:
     with pytest.raises(UnknownScenario):
         chosen(["xyz"])
     assert issubclass(UnknownScenario, BadTarget)
+
+
+def test_what_scenarios_start_is_installed_by_the_launcher_and_looked_for_by_the_doctor() -> None:
+    wanted = {program for item in built_in() for program in item.programs}
+    launcher = (Path(__file__).parents[3] / "wfplab").read_text()
+    (traffic,) = re.findall(r"^for_traffic='([^']+)'", launcher, re.MULTILINE)
+    assert wanted
+    assert wanted <= {pair.partition("=")[0] for pair in traffic.split()}
+    assert wanted <= {program.name for program in PROGRAMS}
