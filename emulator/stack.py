@@ -29,6 +29,7 @@ from emulator.paths.hooks import Hooks
 from emulator.paths.injector import Injector
 from emulator.paths.linkwatch import LinkWatch
 from emulator.paths.network import NetworkInjector
+from emulator.paths.overdue import Overdue
 from emulator.paths.packets import LOOP_LIMIT, PacketPath
 from emulator.paths.plans import REENTRY
 from emulator.paths.queue import QueueBackend, QueueLimits, open_queue
@@ -115,6 +116,7 @@ class Stack:
         self._limits = limits
         self._outbox: deque[Injection] = deque()
         self._waiting: dict[Injection, float] = {}
+        self._overdue = Overdue()
         self._idle: list[threading.Event] = []
         self._started = False
         self._closed = False
@@ -372,8 +374,7 @@ class Stack:
             self.packets.groups.expire()
 
     def _find_vanished(self) -> None:
-        now = time.monotonic()
-        for injection in [item for item, deadline in self._waiting.items() if deadline <= now]:
+        for injection in self._overdue.vanished(self._waiting, time.monotonic(), self.packets.queue):
             self._vanished(injection)
 
     def _vanished(self, injection: Injection) -> None:

@@ -226,9 +226,9 @@ class Bed:
             reaction=options.reaction,
             backend=options.backend,
             limits=options.limits,
+            verdict_reinjection=not options.by_socket,
         )
         stack.packets.offload = options.checksum_offload
-        stack.injector.verdicts = not options.by_socket
         if options.schedule is not None:
             Timing(stack, options.schedule, f"host {len(self._stacks)}")
         self._stacks.append(stack)

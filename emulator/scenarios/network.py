@@ -13,6 +13,7 @@ from emulator.interfaces import SUB_INTERFACE
 from emulator.rewrite import udp_packet
 from emulator.scenario import Checks, scenario
 from emulator.scenarios.handles import made_packet
+from emulator.scenarios.programs import counters
 from emulator.topology import Alone, Pair
 from emulator.traffic import Datagrams, drain
 from emulator.wfptypes import AddressFamily, InjectionType
@@ -168,7 +169,7 @@ class AnswerPings(Callout):
         return seen.block(absorb=True)
 
 
-@scenario(cases=("B06",))
+@scenario(cases=("B06",), programs=("ping",))
 def ping_answered_by_a_callout(pair: Pair, family: AddressFamily, check: Checks) -> None:
     """Echo requests are absorbed inbound and answered by made replies; the peer's ping succeeds.
 
@@ -186,14 +187,7 @@ def ping_answered_by_a_callout(pair: Pair, family: AddressFamily, check: Checks)
 
 def _kernel_requests(pair: Pair, family: AddressFamily) -> int:
     """How many echo requests have reached the host's kernel."""
-    if family == AddressFamily.INET:
-        lines = pair.host.run("cat", "/proc/net/snmp").stdout.splitlines()
-        names, values = (line.split() for line in lines if line.startswith("Icmp:"))
-        return int(values[names.index("InEchos")])
-    for line in pair.host.run("cat", "/proc/net/snmp6").stdout.splitlines():
-        if line.startswith("Icmp6InEchos"):
-            return int(line.split()[1])
-    return 0
+    return counters(pair.host)["Icmp.InEchos" if family == AddressFamily.INET else "Icmp6InEchos"]
 
 
 @scenario(cases=("A09",), rules=("HC-16", "QS-2", "QS-3", "QS-6", "QS-7"))

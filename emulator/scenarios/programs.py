@@ -9,16 +9,20 @@ import hashlib
 import os
 import re
 import subprocess
+import time
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
 from emulator.topology import Host
 from emulator.wfptypes import AddressFamily
 from netns.errors import ProgramFailed
+from netns.patience import patient
 from netns.process import Process, child_environment, find_program
 
 WAIT_SECONDS = 10
 LONG_SECONDS = 300
+_PAUSE_SECONDS = 0.02
 NGINX = """
 daemon off; master_process off; pid {folder}/nginx.pid; error_log stderr error;
 events {{ worker_connections 64; }}
@@ -86,7 +90,7 @@ def name_server(host: Host, family: AddressFamily, *records: str, address: str =
 
 
 class Pings(NamedTuple):
-    """What a ping came to."""
+    """How many requests a ping has sent, how many of them were answered, and how often one too many."""
 
     sent: int
     received: int
@@ -94,12 +98,45 @@ class Pings(NamedTuple):
 
 
 def ping(client: Host, address: str, count: int, *, size: int = 56, flood: bool = False) -> Pings:
-    """Send echo requests and count the answers; raises MissingFeature, ProgramTimedOut."""
+    """Send echo requests and count the answers; raises MissingFeature, ProgramTimedOut, KernelRefused.
+
+    They are counted where they arrive, by the client's kernel: when the last one is late, ping itself waits for
+    no more than two round trips.
+    """
     pace = ["-f"] if flood else ["-i", "0.01"]
     argv = ["ping", "-n", "-q", *pace, "-c", str(count), "-s", str(size), "-W", str(WAIT_SECONDS), address]
-    text = client.run(*argv, timeout=LONG_SECONDS, check=False).stdout
-    found = re.search(r"(\d+) packets transmitted, (\d+) received(?:, \+(\d+) duplicates)?", text)
-    return Pings(*(int(number or 0) for number in found.groups())) if found else Pings(0, 0, 0)
+    before = _echo_replies(client)
+    found = re.search(r"(\d+) packets transmitted", client.run(*argv, timeout=LONG_SECONDS, check=False).stdout)
+    sent = int(found[1]) if found else 0
+    until = time.monotonic() + patient(WAIT_SECONDS)
+    while (received := _echo_replies(client) - before) < sent and time.monotonic() < until:
+        time.sleep(_PAUSE_SECONDS)
+    return Pings(sent, min(received, sent), max(received - sent, 0))
+
+
+def _echo_replies(client: Host) -> int:
+    found = counters(client)
+    return found["Icmp.InEchoReps"] + found["Icmp6InEchoReplies"]
+
+
+def counters(host: Host) -> Counter[str]:
+    """What the kernel of a host has counted so far, such as "Tcp.RetransSegs" and "Icmp6InEchos".
+
+    Raises KernelRefused.
+    """
+
+    def read() -> list[str]:
+        return [Path(f"/proc/thread-self/net/{table}").read_text() for table in ("snmp", "netstat", "snmp6")]
+
+    *pairs, plain = host.namespace.open_in(read)
+    found: Counter[str] = Counter()
+    for text in pairs:
+        lines = [line.split() for line in text.splitlines()]
+        for names, values in zip(lines[::2], lines[1::2], strict=True):
+            group = names[0].removesuffix("Ext:").removesuffix(":")
+            found.update({f"{group}.{name}": int(value) for name, value in zip(names[1:], values[1:], strict=True)})
+    found.update({name: int(value) for name, value in map(str.split, plain.splitlines())})
+    return found
 
 
 def dig(

@@ -14,7 +14,16 @@ from typing import NamedTuple
 
 from emulator.ported.reinject import HOST_LAYERS, ROUTER_LAYERS, OutOfBand, Reinject, reinject_at
 from emulator.scenario import Checks, scenario
-from emulator.scenarios.programs import bracketed, dig, fetch, name_server, ping, random_file, web_server
+from emulator.scenarios.programs import (
+    bracketed,
+    counters,
+    dig,
+    fetch,
+    name_server,
+    ping,
+    random_file,
+    web_server,
+)
 from emulator.topology import Host, Pair, Routed
 from emulator.wfptypes import AddressFamily
 
@@ -29,8 +38,8 @@ class Serving:
         self.address = host.address(family)
         self.family = family
         self.folder = folder
-        self.pings = 2000 if full else 50
-        self.digest = random_file(folder / "file", 200 if full else 2)
+        self.pings = 2000 if full else 30
+        self.digest = random_file(folder / "file", 200 if full else 1)
         self.small = random_file(folder / "small", 1)
         web_server(host, folder, secure=True)
         name_server(host, family, f"host-record={NAME},{ANSWER}")
@@ -58,18 +67,6 @@ def serving(host: Host, family: AddressFamily, check: Checks) -> Iterator[Servin
         yield Serving(host, family, Path(folder), full=check.full)
 
 
-def counters(hosts: Iterable[Host]) -> Counter[str]:
-    """What the kernels of hosts have counted of TCP so far."""
-    found: Counter[str] = Counter()
-    for host in hosts:
-        for table in ("snmp", "netstat"):
-            lines = [line.split() for line in host.run("cat", f"/proc/net/{table}").stdout.splitlines()]
-            for names, values in zip(lines[::2], lines[1::2], strict=True):
-                if names[0].startswith("Tcp"):
-                    found.update(dict(zip(names[1:], map(int, values[1:]), strict=True)))
-    return found
-
-
 class Segments(NamedTuple):
     """What TCP sent more than once while something was done."""
 
@@ -86,10 +83,14 @@ class Segments(NamedTuple):
 
 def counted(hosts: Iterable[Host], served: Serving, client: Host, check: Checks, what: str) -> Segments:
     """Use the servers, and tell what TCP had to send again meanwhile."""
-    before = counters(hosts)
+    before = _so_far(hosts)
     served.use(client, check, what)
-    found = counters(hosts) - before
-    return Segments(found["RetransSegs"], found["TCPDSACKOldSent"] + found["TCPDSACKOfoSent"])
+    return Segments(*(after - earlier for after, earlier in zip(_so_far(hosts), before, strict=True)))
+
+
+def _so_far(hosts: Iterable[Host]) -> Segments:
+    found = sum((counters(host) for host in hosts), Counter[str]())
+    return Segments(found["Tcp.RetransSegs"], found["Tcp.TCPDSACKOldSent"] + found["Tcp.TCPDSACKOfoSent"])
 
 
 def nothing_was_lost(check: Checks, between: Segments, alone: Segments) -> None:
