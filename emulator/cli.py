@@ -32,6 +32,9 @@ ListOnly = Annotated[bool, typer.Option("--list", help="Print the names, and run
 Jobs = Annotated[int, typer.Option("--jobs", "-j", metavar="N", help="Run so many at a time, in processes.")]
 Keep = Annotated[bool, typer.Option("--keep", help="Keep the labs until Enter or Ctrl-C, to look into them.")]
 Pause = Annotated[bool, typer.Option("--pause-on-failure", help="Stop where a check fails, and wait for Enter.")]
+Rootless = Annotated[
+    bool, typer.Option("--rootless", help="As an ordinary user, where the kernel allows user namespaces.")
+]
 Live = Annotated[bool, typer.Option("--live", help="Show hosts, packets, states and books as they change.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only what did not pass.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Every step and check.")]
@@ -91,6 +94,7 @@ def run(
     verifier: Verifier = "full",
     on_finding: OnFinding = "fail",
     report: Report = "",
+    rootless: Rootless = False,
 ) -> None:
     """Run scenarios on real traffic, in namespaces of their own."""
     if list_only:
@@ -115,7 +119,7 @@ def run(
         on_finding=on_finding,
         report=report,
     )
-    _leave(run_wanted(targets or (), wanted, before=lambda: _require_root("run")))
+    _leave(run_wanted(targets or (), wanted, before=lambda: _require_root("run", rootless=rootless)))
 
 
 def list_all(targets: Targets = None, cases: Cases = False, json: Json = False) -> None:
@@ -199,9 +203,9 @@ def bench(
     _leave(main(Asked(json=json, quick=quick, only=tuple(only or ()), plot=plot)))
 
 
-def doctor(json: Json = False) -> None:
+def doctor(json: Json = False, rootless: Rootless = False) -> None:
     """Say what this kernel lacks, and what that means."""
-    _require_root("doctor")
+    _require_root("doctor", rootless=rootless)
     from emulator.run import doctor as examination
 
     _leave(examination.report(sys.stdout, json=json))
@@ -285,9 +289,15 @@ def _common(
     """Run Windows Filtering Platform callouts against real traffic, on Linux."""
 
 
-def _require_root(command: str) -> None:
+def _require_root(command: str, *, rootless: bool | None = None) -> None:
+    """Leave unless this is root, or may become it in a namespace of its own; None: the command cannot do that."""
+    if rootless:
+        from netns.rootless import enter
+
+        enter()
     if os.geteuid() != 0:
-        typer.echo(f"wfplab: `{command}` needs root: sudo ./wfplab {command}", err=True)
+        other = f", or ./wfplab {command} --rootless" if rootless is not None else ""
+        typer.echo(f"wfplab: `{command}` needs root: sudo ./wfplab {command}{other}", err=True)
         _leave(CANNOT_RUN)
 
 

@@ -36,7 +36,7 @@ _MARKERS = (
     ),
 )
 _BED_NAMES = ("pair", "routed", "alone", "bridged", "two_drivers", "empty")
-_NEEDS_ROOT = "needs root: run pytest with sudo"
+_NEEDS_ROOT = "needs root: run pytest with sudo, or with --wfplab-rootless"
 _SCENARIO_SECONDS = 60.0
 _SECTIONS = pytest.StashKey[list[tuple[str, str]]]()
 _FAILED = pytest.StashKey[bool]()
@@ -53,18 +53,36 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="fail, instead of skipping, where root, a kernel feature or a program is missing",
     )
     group.addoption(
+        "--wfplab-rootless",
+        action="store_true",
+        help="run as an ordinary user: in user, mount and network namespaces of the tests' own",
+    )
+    group.addoption(
         "--wfplab-queue", metavar="NAME", default="", help="how packets are taken: netlink or netfilterqueue"
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the markers; refuse a queue that does not exist."""
+    """Register the markers, become root where that is asked for; refuse a queue that does not exist."""
     known = [line.partition("(")[0] for line in config.getini("markers")]
     for name, text in _MARKERS:
         if name not in known:
             config.addinivalue_line("markers", text)
     if config.getoption("--wfplab-queue") not in ("", "netlink", "netfilterqueue"):
         raise pytest.UsageError("--wfplab-queue takes netlink or netfilterqueue")
+    if config.getoption("--wfplab-rootless"):
+        _become_root()
+
+
+def _become_root() -> None:
+    """Root of one's own, for this process and those that pytest-xdist starts; raises UsageError."""
+    from netns.errors import LabError
+    from netns.rootless import enter
+
+    try:
+        enter()
+    except LabError as error:
+        raise pytest.UsageError(f"--wfplab-rootless: {error}") from error
 
 
 # -- scenarios as tests ---------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from emulator.violations import Level, Reaction
 from emulator.wfptypes import AddressFamily, WindowsVersion
 from netns.lab import Lab
 from netns.namespace import Namespace
+from netns.process import ORDINARY, Process
 from netns.veth import Bridge
 
 if TYPE_CHECKING:
@@ -134,9 +135,16 @@ class Host:
         made.settimeout(DEADLINE)
         return made
 
-    def run(self, *argv: str, **options: Any) -> Any:
-        """Run a program inside the host and wait for it; see `Namespace.run`."""
-        return self.namespace.run(list(argv), **options)
+    def run(self, *argv: str, user: str = ORDINARY, **options: Any) -> Any:
+        """Run a program inside the host and wait for it; see `Namespace.run`.
+
+        It is an ordinary user's; give `user="root"` to what has to set up the host.
+        """
+        return self.namespace.run(list(argv), user=user, **options)
+
+    def start(self, *argv: str, user: str = ORDINARY, **options: Any) -> Process:
+        """Start a program inside the host, an ordinary user's as by `run`; see `Namespace.start`."""
+        return self.namespace.start(list(argv), user=user, **options)
 
 
 DEADLINE = 10.0

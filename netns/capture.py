@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Self
 
-from netns import syscalls
+from netns import buffers, syscalls
 from netns.errors import FramesLost, NotSeen, refused
 from netns.namespace import Namespace
 from netns.patience import patient
@@ -24,7 +24,6 @@ ETH_P_ALL = 3
 SOL_PACKET = 263
 PACKET_ADD_MEMBERSHIP, PACKET_STATISTICS, PACKET_AUXDATA = 1, 6, 8
 PACKET_MR_PROMISC = 1
-SO_RCVBUFFORCE = 33
 SO_TIMESTAMPNS = 35
 AUXDATA = struct.Struct("=IIIHHHH")
 TIMESPEC = struct.Struct("=qq")
@@ -184,7 +183,7 @@ def _open(interface: str | None, buffer_octets: int, *, promiscuous: bool) -> so
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     try:
         sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, buffer_octets // 2)  # the kernel doubles it
+        buffers.widen(sock, receive_octets=buffer_octets // 2)  # the kernel doubles it
         sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         sock.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
         index = 0 if interface is None else socket.if_nametoindex(interface)

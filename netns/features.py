@@ -65,7 +65,21 @@ def probe_all(progress: Progress | None = None) -> list[Feature]:
         known(_program(program.name, program.needed_by, program.fallback))
     for feature in _kernel(KERNEL):
         known(feature)
+    for feature in _rootless():
+        known(feature)
     return found
+
+
+def _rootless() -> Iterator[Feature]:
+    """Whether root of one's own is to be had, and what there is not, where it is used."""
+    from netns import rootless
+
+    try:
+        detail, available = rootless.possible(), True
+    except MissingFeature as error:
+        detail, available = error.detail, False
+    yield Feature(rootless.FEATURE, available, detail, ("lab",), "only root can run labs")
+    yield from (Feature(name, False, "", ("lab",), instead) for name, instead in rootless.restrictions())
 
 
 def _program(name: str, needed_by: tuple[str, ...], fallback: str | None) -> Feature:

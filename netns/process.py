@@ -14,9 +14,12 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Literal
 
+from netns import rootless
 from netns.errors import BadName, Closed, MissingFeature, NotReady, ProgramFailed, ProgramTimedOut
 from netns.patience import patient
 
+ROOT, ORDINARY = "root", "nobody"
+"""Users of programs: the one that we are, and one without rights."""
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LOG_SHOWN_OCTETS = 65536
 FIRST_PAUSE_MS, LONGEST_PAUSE_MS = 1, 20
@@ -40,19 +43,24 @@ def owned_argv(argv: Sequence[str], user: str | None = None) -> list[str]:
     in the new program what `preexec_fn` would do between fork and exec, where threads make it unsafe.
     Raises MissingFeature, BadName.
     """
-    shim = [find_program("setpriv"), "--pdeathsig", "KILL"]
-    if user is not None:
-        try:
-            entry = pwd.getpwnam(user)
-        except KeyError as error:
-            raise BadName("user", user, "there is no such user on this machine") from error
-        shim += ["--reuid", str(entry.pw_uid), "--regid", str(entry.pw_gid), "--init-groups"]
-    return [*shim, "--", find_program(argv[0]), *argv[1:]]
+    becoming = [] if user in (None, ROOT) else _becoming(str(user))
+    return [find_program("setpriv"), "--pdeathsig", "KILL", *becoming, "--", find_program(argv[0]), *argv[1:]]
+
+
+def _becoming(user: str) -> list[str]:
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError as error:
+        raise BadName("user", user, "there is no such user on this machine") from error
+    if rootless.entered():
+        # There is nobody else in there: it stays who it is outside, and 0 gives it no rights over the host.
+        return ["--securebits", "+noroot,+noroot_locked", "--inh-caps", "-all"]
+    return ["--reuid", str(entry.pw_uid), "--regid", str(entry.pw_gid), "--init-groups"]
 
 
 def child_environment(user: str | None, extra: Mapping[str, str] | None) -> dict[str, str]:
     """Our environment, or for another user next to none of it; messages in English either way."""
-    base = dict(os.environ) if user is None else {"HOME": "/"}
+    base = dict(os.environ) if user in (None, ROOT) else {"HOME": "/"}
     return {"PATH": SYSTEM_PATH} | base | {"LC_ALL": "C.UTF-8"} | dict(extra or {})
 
 

@@ -8,10 +8,14 @@ import socket
 import struct
 from functools import cache
 
+CLONE_NEWNS = 0x20000
+CLONE_NEWUSER = 0x10000000
 CLONE_NEWNET = 0x40000000
 MS_BIND = 4096
 MS_REC = 16384
+MS_PRIVATE = 1 << 18
 MS_SHARED = 1 << 20
+MS_NOSUID, MS_NODEV = 2, 4
 MNT_DETACH = 2
 
 
@@ -32,9 +36,14 @@ def _checked(result: int, *names: str) -> None:
         raise OSError(code, os.strerror(code), *names)
 
 
+def unshare(flags: int) -> None:
+    """Give the calling thread new namespaces of these kinds. Raises OSError."""
+    _checked(_libc().unshare(flags))
+
+
 def unshare_network() -> None:
     """Give the calling thread a new network namespace. Raises OSError."""
-    _checked(_libc().unshare(CLONE_NEWNET))
+    unshare(CLONE_NEWNET)
 
 
 def enter_network(fd: int) -> None:
@@ -51,6 +60,17 @@ def bind_mount(source: str, target: str, *, recursive: bool = False) -> None:
 def share_mount(target: str) -> None:
     """Let mounts below `target` propagate to other mount namespaces. Raises OSError (EINVAL: no mount)."""
     _checked(_libc().mount(b"", os.fsencode(target), b"none", MS_SHARED | MS_REC, None), target)
+
+
+def keep_mounts_private() -> None:
+    """Let no mount of this mount namespace be seen in another, nor the other way. Raises OSError."""
+    _checked(_libc().mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None), "/")
+
+
+def mount_memory(target: str, options: str) -> None:
+    """Put an empty file system in memory over `target`, which exists. Raises OSError."""
+    flags = MS_NOSUID | MS_NODEV
+    _checked(_libc().mount(b"none", os.fsencode(target), b"tmpfs", flags, os.fsencode(options)), target)
 
 
 def unmount(target: str) -> None:

@@ -6,12 +6,12 @@ import ctypes
 import socket
 import struct
 
-from netns import syscalls
+from netns import buffers, syscalls
 from netns.redirect import ETH_P_ALL
 from netns.uplinkrules import RELEASED_MAC
 
 SOL_PACKET, PACKET_IGNORE_OUTGOING = 263, 23
-SO_ATTACH_FILTER, SO_RCVBUFFORCE = 26, 33
+SO_ATTACH_FILTER = 26
 BUFFER_OCTETS = 8 << 20
 SHOWN_OCTETS = 2048
 _RELEASED = bytes.fromhex(RELEASED_MAC.replace(":", ""))
@@ -58,7 +58,7 @@ def open_tap() -> socket.socket:
         header = struct.pack("@HP", len(ONLY_SYNS), ctypes.addressof(program))
         made.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, header)
         made.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
-        made.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_OCTETS)
+        buffers.widen(made, receive_octets=BUFFER_OCTETS)
         # Only now does it see anything: nothing came in unfiltered before.
         syscalls.bind_packet_everywhere(made.fileno(), ETH_P_ALL)
     except BaseException:

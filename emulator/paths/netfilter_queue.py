@@ -35,6 +35,7 @@ from emulator.paths.queue import (
     not_rewritable,
 )
 from emulator.paths.queue_counters import QueueTable, books
+from netns import buffers
 from netns.errors import Closed, MissingFeature, refused
 
 ETHERNET_ADDRESS_OCTETS: Final = 6
@@ -171,7 +172,7 @@ class NetfilterQueueQueue(PacketQueue):
                 partial(self._on_packet, number),
                 max_len=limits.length,
                 range=limits.copy_octets,
-                sock_len=limits.receive_octets,
+                sock_len=buffers.most(limits.receive_octets),
             )
         except OSError as error:
             # The package does not say why. Being bound already is the usual reason.

@@ -26,13 +26,12 @@ from emulator.paths.queue import (
     checked_numbers,
 )
 from emulator.paths.queue_counters import QueueTable, books
+from netns import buffers
 from netns.errors import Closed, MissingFeature, refused
 
 NETLINK_NETFILTER: Final = 12
 SEQUENCE: Final = 1
 """Of the message that binds; those with verdicts have 0."""
-SO_SNDBUFFORCE: Final = 32
-SO_RCVBUFFORCE: Final = 33
 SOL_NETLINK: Final = 270
 NETLINK_CAP_ACK: Final = 10
 SEND_BUFFER_OCTETS: Final = 4 << 20
@@ -217,8 +216,7 @@ def _kernel_socket(limits: QueueLimits) -> socket.socket:
     try:
         made.bind((0, 0))
         made.connect((0, 0))  # so that nobody but the kernel can send to it
-        made.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, limits.receive_octets)
-        made.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, SEND_BUFFER_OCTETS)
+        buffers.widen(made, receive_octets=limits.receive_octets, send_octets=SEND_BUFFER_OCTETS)
         made.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)  # refusals without the octets of what was refused
     except OSError as error:
         made.close()

@@ -19,6 +19,7 @@ from emulator.driver import Driver
 from emulator.indication import Indication
 from emulator.paths.queue import QueueLimits
 from emulator.topology import Host, HostOptions, Pair, Routed
+from emulator.torture import source
 from emulator.torture.drivers import PORT, WAYS, PutBack, Way
 from emulator.torture.figures import Figures
 from emulator.verifier import Level, detached
@@ -42,9 +43,11 @@ _PORTS = {"outbound": PORT, "inbound": PORT + 1, "forward": PORT + 2, "stream": 
 
 
 def _start(host: Host, *arguments: object) -> Process:
-    argv = [sys.executable, "-m", "emulator.torture.source", *map(str, arguments)]
-    return host.namespace.start(
-        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=str(Path(__file__).parents[2])
+    """A traffic program, an ordinary user's: it gets its text with it, for the tree may be closed to that user."""
+    text = Path(source.__file__).read_text(encoding="utf-8")
+    python = os.path.realpath(sys.executable)
+    return host.start(
+        python, "-I", "-c", text, *map(str, arguments), stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/"
     )
 
 

@@ -6,7 +6,7 @@
     python -m emulator.torture.source serve   ADDRESS PORT           TCP: sends back what it reads
     python -m emulator.torture.source stream  ADDRESS PORT SECONDS   TCP: sends lines and reads them back
 
-Standard library only: it may run as another user, and starts in a moment.
+Standard library only: it runs as another user, who may not read the tree, and starts in a moment.
 """
 
 from __future__ import annotations

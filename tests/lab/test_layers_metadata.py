@@ -36,8 +36,8 @@ def talk(pair: Pair, family: AddressFamily) -> None:
     assert traffic.exchange([b"in"]) == [b"in"]
     traffic.receiver.sendto(b"out", traffic.sender.getsockname()[:2])
     assert traffic.sender.recv(5) == b"out"
-    pair.peer.run("ping", "-c1", "-W2", pair.host.address(family))
-    pair.host.run("ping", "-c1", "-W2", pair.peer.address(family))
+    pair.peer.run("ping", "-c1", "-W2", pair.host.address(family), user="root")
+    pair.host.run("ping", "-c1", "-W2", pair.peer.address(family), user="root")
     for a, b in ((pair.host, pair.peer), (pair.peer, pair.host)):
         near, far = connected(a, b, family)
         near.sendall(b"x")

@@ -119,16 +119,16 @@ class Served:
     def use(self, client: Host, *, flood: int = 2000) -> None:
         """Ping, download and ask for names; everything has to arrive as it was sent."""
         address = self.host.address(self.family)
-        pings = client.run("ping", "-f", "-q", "-c", str(flood), address, timeout=50)
+        pings = client.run("ping", "-f", "-q", "-c", str(flood), address, timeout=50, user="root")
         assert f"{flood} received" in pings.stdout, pings.stdout
-        large = client.run("ping", "-q", "-c", "5", "-i", "0.01", "-s", "3000", address, timeout=20)
+        large = client.run("ping", "-q", "-c", "5", "-i", "0.01", "-s", "3000", address, timeout=20, user="root")
         assert "5 received" in large.stdout, large.stdout
         for transport in ("+notcp", "+tcp"):
             answer = client.run("dig", "+short", "+time=5", "+tries=1", transport, f"@{address}", "host.test", "A")
             assert answer.stdout.strip() == "192.0.2.7"
         where = f"[{address}]" if self.family == V6 else address
         got = self.folder / "got"
-        client.run("curl", "-sS", "--max-time", "50", "-o", str(got), f"http://{where}/file", timeout=55)
+        client.run("curl", "-sS", "--max-time", "50", "-o", str(got), f"http://{where}/file", timeout=55, user="root")
         assert hashlib.sha256(got.read_bytes()).digest() == hashlib.sha256(self.octets).digest()
 
     def stop(self) -> None:

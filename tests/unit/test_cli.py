@@ -153,7 +153,8 @@ def test_what_needs_root_says_so_in_one_line(
 ) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     assert status(command, *(["scenario", "host"] if command == "shell" else [])) == 77
-    assert capsys.readouterr().err == f"wfplab: `{command}` needs root: sudo ./wfplab {command}\n"
+    other = f", or ./wfplab {command} --rootless" if command in ("run", "doctor") else ""
+    assert capsys.readouterr().err == f"wfplab: `{command}` needs root: sudo ./wfplab {command}{other}\n"
     assert calls == []
 
 

@@ -99,7 +99,7 @@ def test_what_is_required_fails_instead(plugged: Plugged) -> None:
     found = plugged.run("--wfplab-require")
     assert found.ret == pytest.ExitCode.TESTS_FAILED
     found.assert_outcomes(failed=3, errors=1)
-    found.stdout.fnmatch_lines(["*needs root: run pytest with sudo (--wfplab-require)*"])
+    found.stdout.fnmatch_lines(["*needs root: run pytest with sudo, or with --wfplab-rootless (--wfplab-require)*"])
 
 
 def test_a_missing_feature_is_skipped_by_its_name_or_fails(
