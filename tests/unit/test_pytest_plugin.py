@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+import emulator.topology  # noqa: F401  pytester forgets modules that were first imported inside of it
+
 pytest_plugins = ["pytester"]
 
 SCENARIO = '''
