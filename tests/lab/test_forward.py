@@ -21,7 +21,7 @@ from tests.lab.network_packets import PORT, Decide, Watch, at, between
 from tests.lab.putting_back import ALL_TYPES, PutBack, forgiven, inspect
 
 
-@pytest.mark.rule("FW-1", "FW-3", "FW-5", "FW-8", "FW-10", "GE-12", "LA-31", "MD-2")
+@pytest.mark.rule("FW-1", "FW-3", "FW-5", "FW-8", "FW-10", "GE-12", "LA-31", "MD-2", "DC-3")
 def test_transit_packets_are_put_back_and_no_layer_sees_them_again(
     routed: Routed, family: AddressFamily, way: str
 ) -> None:

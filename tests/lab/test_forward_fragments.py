@@ -13,7 +13,7 @@ from emulator.traffic import Datagrams
 from emulator.wfptypes import AddressFamily, ConditionFlag
 from tests.lab.conftest import Completions, Strict
 from tests.lab.forwarding import FORWARD, V4, V6, finish, inject
-from tests.lab.layer_log import send_raw
+from tests.lab.layer_log import Log, send_raw
 from tests.lab.network_packets import PORT, Decide, Watch, at, between, udp
 from tests.lab.putting_back import PutBack
 
@@ -45,7 +45,7 @@ def grouping(beds: Strict) -> Routed:
     return bed
 
 
-@pytest.mark.rule("FW-4", "FW-6", "NB-24", "NS-18")
+@pytest.mark.rule("FW-4", "FW-6", "NB-24", "NS-18", "LA-37", "DC-12")
 def test_a_group_is_shown_as_a_chain_and_goes_on_reassembled(grouping: Routed, family: AddressFamily) -> None:
     bed = grouping
     stack, traffic = bed.mid.stack, Datagrams(bed.left, bed.right, family)
@@ -71,9 +71,12 @@ def test_a_group_is_shown_as_a_chain_and_goes_on_reassembled(grouping: Routed, f
             return classify(seen)
 
     at(stack, Group(lambda seen, item: None), "IPFORWARD", family=family)
+    arriving = Log(stack, family, "INBOUND_IPPACKET", look=lambda seen: int(seen.flags),
+                   wanted=lambda seen: seen.view.is_fragment)  # fmt: skip
     payload = bytes(range(250)) * 16
     assert traffic.exchange([payload]) == [payload]
     assert shown == [(False, 1)] * 3 + [(True, 3)]
+    assert arriving.take() == [0, int(ConditionFlag.IS_FRAGMENT)] * 3
     take[0] = True
     shown.clear()
     assert traffic.exchange([payload]) == [payload]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from emulator.checksums import fix_checksums
 from emulator.indication import Indication
 from emulator.layers import layer_of
 from emulator.octets import IpView
@@ -26,7 +27,7 @@ from tests.lab.layer_log import (
     connected,
     finish,
 )
-from tests.lab.network_packets import at, between
+from tests.lab.network_packets import PORT, at, between
 from tests.lab.putting_back import ALL_TYPES, PutBack, inspect
 
 
@@ -140,6 +141,63 @@ def test_an_icmp_error_of_this_host_is_put_back(pair: Pair, family: AddressFamil
     assert callout.states == {"NOT_INJECTED": 1, "INJECTED_BY_SELF": 1}
     assert callout.done.names == ["SUCCESS"]
     finish(stack, handle)
+
+
+@pytest.mark.rule("NB-15", "LA-1", "MD-4", "MD-5")
+def test_a_retreat_finds_the_headers_inbound_and_zeroes_outbound(pair: Pair, family: AddressFamily) -> None:
+    stack, traffic = pair.host.stack, Datagrams(pair.peer, pair.host, family)
+    ip_header = 20 if family == V4 else 40
+
+    def whole(seen: Indication) -> tuple[bytes, int]:
+        item = seen.net_buffer_list
+        assert item is not None
+        metadata = seen.metadata
+        transport = metadata.transport_header_size if "TRANSPORT" in seen.info.group else 0
+        size = metadata.ip_header_size + transport if seen.inbound else ip_header
+        item.retreat(size)
+        octets, pieces = item.octets, len(list(item.first_net_buffer.spans(0, size)))
+        item.advance(size)
+        return octets, pieces
+
+    logs = {group: Log(stack, family, group, look=whole) for group in ("INBOUND_IPPACKET", *TRANSPORT)}
+    wires = pair.peer.wire(), pair.host.wire()
+    assert traffic.exchange([b"in"]) == [b"in"]
+    traffic.receiver.sendto(b"out", traffic.sender.getsockname()[:2])
+    assert traffic.sender.recv(5) == b"out"
+    (came,), (went,) = (
+        [packet for packet in wire.packets(port=PORT) if packet.endswith(payload)]
+        for wire, payload in zip(wires, (b"in", b"out"), strict=True)
+    )
+    whole_checksum = bytearray(came)  # on the cable it is a partial one
+    fix_checksums(whole_checksum)
+    for group in ("INBOUND_IPPACKET", "INBOUND_TRANSPORT"):
+        assert logs[group].take() == [(bytes(whole_checksum), 1)]
+    ((made, _),) = logs["OUTBOUND_TRANSPORT"].take()
+    whole_checksum[:] = went
+    fix_checksums(whole_checksum)
+    assert made == bytes(ip_header) + whole_checksum[ip_header:]
+    finish(stack)
+
+
+@pytest.mark.rule("GE-17")
+def test_local_packets_are_shown_with_whole_checksums_and_no_offload(pair: Pair, family: AddressFamily) -> None:
+    stack, traffic = pair.host.stack, Datagrams(pair.host, pair.peer, family)
+
+    def field(seen: Indication) -> tuple[object, bytes]:
+        item = seen.net_buffer_list
+        assert item is not None
+        at = 6 if seen.info.group == "OUTBOUND_TRANSPORT" else 26 if family == V4 else 46
+        return item.info, item.read(at, 2)
+
+    log = Log(stack, family, *(group for group in (*IP, *TRANSPORT) if group.startswith("OUTBOUND")), look=field)
+    wire = pair.peer.wire()
+    assert traffic.exchange([b"x"]) == [b"x"]
+    (packet,) = wire.packets(port=PORT)
+    fix = bytearray(packet)
+    fix_checksums(fix)
+    at = 26 if family == V4 else 46
+    assert log.take() == [(None, bytes(fix[at : at + 2]))] * 2
+    finish(stack)
 
 
 @pytest.mark.rule("LA-37", "NS-15", "NS-16")

@@ -77,11 +77,14 @@ def told(found: list[Finding]) -> str:
     return "\n".join(finding.text() for finding in found)
 
 
-@pytest.mark.rule("GE-9")
 @pytest.mark.case("A10", "A11", "B08", "C16", "C19", "D04", "D12", "D14", "G02", "G06", "H06", "H07", "H09")
 @pytest.mark.parametrize(
     ("case", "version"),
-    [pytest.param(case, version, id=f"{case.name}-ipv{version}") for case in CASES for version in case.versions],
+    [
+        pytest.param(case, version, id=f"{case.name}-ipv{version}", marks=pytest.mark.rule("GE-9", *case.rules))
+        for case in CASES
+        for version in case.versions
+    ],
 )
 def test_a_mistake_is_found_and_its_correct_twin_is_silent(case: Case, version: int, shared: Shared) -> None:
     family = AddressFamily.of_version(version)

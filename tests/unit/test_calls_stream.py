@@ -24,7 +24,7 @@ from emulator.ntstatus import NtStatus
 from emulator.splice import Side
 from emulator.stream import clone_stream_data
 from emulator.stream_bench import StreamBench
-from emulator.wfptypes import AddressFamily, InjectionType, WindowsVersion
+from emulator.wfptypes import AddressFamily, InjectionState, InjectionType, WindowsVersion
 from tests.unit.streamdriver import RECEIVE, RECEIVE_FIN, SEND, SEND_FIN, Driver, F
 
 REFUSALS: list[tuple[str, type[WfpError], dict[str, Any]]] = [
@@ -142,7 +142,33 @@ def test_a_callout_that_is_not_on_the_flow_cannot_inject() -> None:
     assert raised.value.rule == "ST-1"
 
 
-@pytest.mark.rule("ST-8", "CF-3", "CF-5", "SD-3")
+@pytest.mark.rule("QS-12", "ST-15")
+def test_octets_of_a_stream_have_no_state_and_do_not_come_back_to_their_injector() -> None:
+    driver = Driver()
+    own: list[bytes] = []
+    lower: list[tuple[bytes, InjectionState]] = []
+
+    def watch(seen: Indication) -> None:
+        data = seen.stream.stream_data
+        assert seen.net_buffer_list is None
+        lower.append((data.octets, driver.handle.state(data.net_buffer_list_chain)[0]))
+        seen.permit()
+
+    def decide(seen: Indication) -> None:
+        own.append(seen.stream.stream_data.octets)
+        driver.inject(driver.chain(b"made"), flow_id=bench.flow.number)
+        seen.permit()
+
+    driver.on_classify = decide
+    bench = StreamBench(core=driver.core, ports=(50001, 8888))
+    bench.add(watch, weight=0x10)
+    bench.send(Side.HOST, b"sent")
+    assert own == [b"sent"]
+    assert lower == [(b"made", InjectionState.NOT_INJECTED), (b"sent", InjectionState.NOT_INJECTED)]
+    assert list(driver.core.violations) == []
+
+
+@pytest.mark.rule("ST-8", "CF-3", "CF-5", "SD-3", "DC-17")
 def test_a_chain_completes_list_by_list_with_the_same_context() -> None:
     driver = Driver()
     lists = list(driver.chain(b"abc", b"d", b"ef").lists())

@@ -11,7 +11,7 @@ from emulator.splice import Side
 from emulator.stream import IoPacket, clone_stream_data, discard_cloned
 from emulator.stream_bench import StreamBench
 from emulator.stream_stage import BUFFER_LIMIT
-from emulator.wfptypes import ClassifyOutFlag, StreamFlag, WindowsVersion
+from emulator.wfptypes import Action, ClassifyOutFlag, StreamFlag, WindowsVersion
 from tests.unit.scripted import Answer, Scripted, block, more, permit
 
 NO_MORE_DATA = int(ClassifyOutFlag.NO_MORE_DATA)
@@ -60,12 +60,13 @@ def test_the_action_is_for_the_enforced_octets_and_the_rest_comes_again(
     assert bench.read(Side.REMOTE) == read
 
 
-@pytest.mark.rule("ST-27")
-def test_a_stream_action_makes_the_action_void() -> None:
+@pytest.mark.rule("ST-27", "DC-15")
+@pytest.mark.parametrize("action", [Action.BLOCK, Action.PERMIT, Action.CONTINUE, Action.NONE])
+def test_a_stream_action_makes_the_action_void(action: Action) -> None:
     bench = StreamBench()
 
     def both(seen: Indication, packet: IoPacket) -> None:
-        seen.block()
+        seen.action = int(action)
         packet.need_more(2)
 
     callout = Scripted(both)
@@ -73,6 +74,19 @@ def test_a_stream_action_makes_the_action_void() -> None:
     bench.send(Side.HOST, b"ab", b"cd")
     assert callout.shown == [b"ab", b"abcd"]
     assert bench.read(Side.REMOTE) == b"abcd"
+
+
+@pytest.mark.rule("ST-31", "DC-16")
+@pytest.mark.parametrize(
+    ("action", "drops"),
+    [(Action.CALLOUT_UNKNOWN, True), (Action.CALLOUT_TERMINATING, True), (Action.CALLOUT_INSPECTION, False)],
+)
+def test_a_callout_drops_the_connection_unless_its_filter_inspects(action: Action, drops: bool) -> None:
+    bench = StreamBench()
+    bench.add(lambda seen: seen.stream.drop_connection(), action=action)
+    bench.send(Side.HOST, b"ab")
+    assert bench.reset is drops
+    assert bench.read(Side.REMOTE) == (b"" if drops else b"ab")
 
 
 @pytest.mark.rule("ST-28")
