@@ -87,7 +87,7 @@ class Driver:
         goes with an action that needs none.
         Raises LayerNotFound, and as `FilterEngine.add_filter` and `CalloutRegistry.register`.
         """
-        registered = None if callout is None else self._registered(callout)
+        registered = None if callout is None else self.registered(callout)
         made = []
         for layer in layers_named(at, family):
             item = Filter(
@@ -111,7 +111,8 @@ class Driver:
             self.core.engine.delete_filter(item.filter_id)
             self.filters.remove(item)
 
-    def _registered(self, callout: Callout | ClassifyFn) -> RegisteredCallout:
+    def registered(self, callout: Callout | ClassifyFn) -> RegisteredCallout:
+        """The registration of a callout of this driver, made when it is asked for first; raises as `register`."""
         for known, registered in self._callouts:  # not a dict: a callout may be a dataclass, without a hash
             if known is callout:
                 return registered
