@@ -72,11 +72,11 @@ def as_list(reports: Sequence[RuleReport], out: TextIO, *, uncovered: bool = Fal
         )
         console.print(head)
         below = [rule.text]
-        if report.reason is not None:
-            below.append(f"→ {report.reason}")
-        elif report.tests:
+        if report.status is Status.COVERED and report.tests:
             more = f" and {len(report.tests) - 1} more" if len(report.tests) > 1 else ""
             below.append(f"→ {report.tests[0]}{more}")
+        if report.reason is not None:
+            below.append(f"→ {report.reason}")
         for line in below:
             console.print(Padding(Text(line), (0, 0, 0, 4)))
     rules, covered, excused, missing = _counts(reports)

@@ -35,7 +35,9 @@ class Rule:
     source: tuple[str, ...]
     """Keys that docs/sources.md explains."""
     not_emulated: str | None
-    """Why an emulator on Linux does not do this; None for all but a few."""
+    """Why an emulator on Linux does not do this, or not yet; None for all but some."""
+    lacks: str | None = None
+    """What of it is not emulated, although the rest is and may be covered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ class RuleReport:
     tests: tuple[str, ...]
     """Those that name the rule and ran to an end, passing or failing, with their files unchanged since."""
     reason: str | None
-    """Why the rule is not covered; None when it is."""
+    """Why the rule is not covered; of one that is, what it lacks; None when there is nothing to say."""
 
 
 def load_contract(path: Path = RULES) -> Contract:
@@ -73,7 +75,8 @@ def load_contract(path: Path = RULES) -> Contract:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
         titles = {str(group): str(title) for group, title in document["group"].items()}
-        rules = tuple(_rule(entry) for entry in document["rule"])
+        missing = document.get("missing", {})
+        rules = tuple(_rule(entry, missing) for entry in document["rule"])
     except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError) as error:
         raise ContractError(f"{path}: {error!r}") from error
     seen: set[str] = set()
@@ -131,11 +134,12 @@ def main_report(
     return 0
 
 
-def _rule(entry: Mapping[str, object]) -> Rule:
+def _rule(entry: Mapping[str, object], missing: Mapping[str, object]) -> Rule:
     id, evidence, source = str(entry["id"]), str(entry["evidence"]), entry["source"]
     if not isinstance(source, list):
         raise TypeError(f"source of {id}")
-    excuse = entry.get("not_emulated")
+    excuse = missing[str(entry["missing"])] if "missing" in entry else entry.get("not_emulated")
+    lacks = entry.get("lacks")
     return Rule(
         id=id,
         group=id.partition("-")[0],
@@ -143,6 +147,7 @@ def _rule(entry: Mapping[str, object]) -> Rule:
         text=_one_line(entry["text"]),
         source=tuple(str(key) for key in source),
         not_emulated=None if excuse is None else _one_line(excuse),
+        lacks=None if lacks is None else _one_line(lacks),
     )
 
 
@@ -158,7 +163,7 @@ def _judge(rule: Rule, naming: Sequence[Proof], present: Digests) -> RuleReport:
         return RuleReport(rule, Status.NOT_EMULATED, tests, rule.not_emulated)
     refuting = [proof for proof in counted if proof.outcome.refutes]
     if counted and not refuting:
-        return RuleReport(rule, Status.COVERED, tests, None)
+        return RuleReport(rule, Status.COVERED, tests, rule.lacks and f"except {rule.lacks}")
     if refuting:
         reason = _count(refuting, "failed")
     elif not naming:

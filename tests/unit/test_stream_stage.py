@@ -168,7 +168,7 @@ def test_asking_for_more_at_the_end_lets_what_there_is_pass_and_is_told() -> Non
     assert bench.core.violations.rules() == ["ST-30"]
 
 
-@pytest.mark.rule("ST-35")
+@pytest.mark.rule("ST-35", "DC-11")
 @pytest.mark.parametrize(("side", "flags"), [
     (Side.HOST, StreamFlag.SEND | StreamFlag.SEND_DISCONNECT),
     (Side.REMOTE, StreamFlag.RECEIVE | StreamFlag.RECEIVE_DISCONNECT),
@@ -185,7 +185,7 @@ def test_a_fin_is_an_empty_indication_of_its_own(side: Side, flags: int) -> None
     assert bench.ended == {side: False, side.other: True}
 
 
-@pytest.mark.rule("ST-36")
+@pytest.mark.rule("ST-36", "DC-11")
 @pytest.mark.parametrize("profile", [WindowsVersion.VISTA_SP1, WindowsVersion.WINDOWS_7])
 @pytest.mark.parametrize(
     ("side", "flag"), [(Side.HOST, StreamFlag.SEND_ABORT), (Side.REMOTE, StreamFlag.RECEIVE_ABORT)]
