@@ -54,7 +54,7 @@ class RegisteredCallout:
 
     __slots__ = (
         "key", "callout_id", "flags", "classify", "notify", "flow_delete", "unregistering", "leaving", "running",
-        "idle", "conditional_on_flow",
+        "idle", "conditional_on_flow", "mid_stream",
     )  # fmt: skip
 
     def __init__(
@@ -71,6 +71,7 @@ class RegisteredCallout:
         self.callout_id = callout_id
         self.flags = flags
         self.conditional_on_flow = bool(flags & CalloutFlag.CONDITIONAL_ON_FLOW)
+        self.mid_stream = bool(flags & CalloutFlag.ALLOW_MID_STREAM_INSPECTION)
         self.classify = classify
         self.notify = notify
         self.flow_delete = flow_delete

@@ -172,15 +172,14 @@ class InlineEdit(Callout):
         if not data.data_length:
             seen.permit()
             return
-        octets = data.octets
-        at = octets.find(self.pattern)
+        at = data.find(self.pattern)
         if at > 0:
             seen.permit()
             packet.count_bytes_enforced = at
         elif at == 0:
             self._replace(seen, packet)
         else:
-            self._keep_beginning(seen, packet, octets)
+            self._keep_beginning(seen, packet)
 
     def _replace(self, seen: Indication, packet: IoPacket) -> None:
         try:
@@ -193,13 +192,14 @@ class InlineEdit(Callout):
         seen.block()
         packet.count_bytes_enforced = len(self.pattern)
 
-    def _keep_beginning(self, seen: Indication, packet: IoPacket, octets: bytes) -> None:
-        keep = 0 if seen.out_flags & NO_MORE_DATA else overlap(octets, self.pattern)
-        if keep == len(octets):
+    def _keep_beginning(self, seen: Indication, packet: IoPacket) -> None:
+        data: StreamData = packet.stream_data
+        keep = 0 if seen.out_flags & NO_MORE_DATA else overlap(data.last(len(self.pattern)), self.pattern)
+        if keep == data.data_length:
             packet.need_more(len(self.pattern) - keep)
             return
         seen.permit()
-        packet.count_bytes_enforced = len(octets) - keep
+        packet.count_bytes_enforced = data.data_length - keep
 
 
 class _Pending:

@@ -6,7 +6,7 @@ readiness, flow, lists.  Source: ST-1..ST-19, ST-38, ST-39.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from emulator.errors import (
@@ -33,7 +33,10 @@ if TYPE_CHECKING:
     from emulator.core import Core
 
 CALL = "FwpsStreamInjectAsync0"
+_STREAM_BIT = int(InjectionType.STREAM)
 _RECEIVE, _SEND = int(StreamFlag.RECEIVE), int(StreamFlag.SEND)
+_PUSH, _SEND_DISCONNECT = int(StreamFlag.RECEIVE_PUSH), int(StreamFlag.SEND_DISCONNECT)
+_FAMILIES = {layer: AddressFamily.of_version(version) for layer, version in VERSION_OF_LAYER.items()}
 _INJECTABLE = int(
     StreamFlag.RECEIVE | StreamFlag.RECEIVE_DISCONNECT | StreamFlag.RECEIVE_EXPEDITED | StreamFlag.RECEIVE_PUSH
     | StreamFlag.SEND | StreamFlag.SEND_EXPEDITED | StreamFlag.SEND_NODELAY | StreamFlag.SEND_DISCONNECT
@@ -83,9 +86,11 @@ class StreamCalls:
             raise FwpInvalidFlags(f"{CALL}: flags are reserved and must be 0, not {flags:#x}", rule="GE-6")
         if layer not in VERSION_OF_LAYER:
             raise FwpIncompatibleLayer(f"{CALL}: layer {layer} is not a stream layer", rule="ST-2")
-        self._check_stream_flags(stream_flags)
-        self._check_handle(layer)
+        if stream_flags not in (_RECEIVE, _SEND):
+            self._check_stream_flags(stream_flags)
+        family = _FAMILIES[layer]
         core = self.core
+        self._check_handle(family)
         flow = core.streams.flow_at(CALL, flow_id, callout_id, layer)
         direction = flow.direction(bool(stream_flags & INBOUND_FLAGS))
         current = core.streams.current(flow, callout_id)
@@ -93,7 +98,7 @@ class StreamCalls:
             raise FwpInvalidParameter(f"{CALL}: callout {callout_id} is not on {flow.flow!r}", rule="ST-1")
         self._check_lists(net_buffer_list, stream_flags, data_length)
         self._check_place(direction, callout_id, current, stream_flags)
-        injections = self._admit_lists(net_buffer_list, completion, context, completion_context, layer)
+        injections = self._admit_lists(net_buffer_list, completion, context, completion_context, family)
         chunks = _chunks(injections, data_length, stream_flags, callout_id, flow)
         with _Injecting(flow):
             # The place is looked up when it is used: filters may change before another thread comes to it.
@@ -116,17 +121,16 @@ class StreamCalls:
         if stream_flags & ~half:
             rule = "ST-4" if stream_flags & DISCONNECT & ~half else "ST-5"
             raise FwpInvalidParameter(f"{CALL}: streamFlags {stream_flags:#x} mix directions", rule=rule)
-        if stream_flags & StreamFlag.RECEIVE_PUSH and self.core.profile == WindowsVersion.VISTA:
+        if stream_flags & _PUSH and self.core.profile == WindowsVersion.VISTA:
             raise FwpInvalidParameter(f"{CALL}: RECEIVE_PUSH came with Vista SP1", rule="ST-5")
 
-    def _check_handle(self, layer: int) -> None:
+    def _check_handle(self, family: AddressFamily) -> None:
         core = self.core
         if self.dead:
             core.violate("HD-6", CALL, "the handle was destroyed before", handle=self)
             raise InvalidHandle(f"{CALL}: {self!r} was destroyed before", rule="HD-6")
-        if not self.type_bits & InjectionType.STREAM:
+        if not self.type_bits & _STREAM_BIT:
             raise InjectHandleStale(f"{CALL}: {self!r} does not permit STREAM injection", rule="ST-13")
-        family = AddressFamily.of_version(VERSION_OF_LAYER[layer])
         if self.family and self.family != family:
             raise FwpInvalidParameter(f"{CALL}: {self!r} does not serve {family.name}", rule="HC-18")
         if self.closing:
@@ -138,7 +142,7 @@ class StreamCalls:
         """Source: ST-9, GE-3, GE-20."""
         core = self.core
         have = 0
-        for item in chain.lists() if chain is not None else ():
+        for item in _lists(chain):
             if item.state != FREED and not core.ownership.owns(item):
                 core.violate("GE-20", CALL, f"{item!r} is not the driver's: inject a clone", handle=self)
                 raise FwpInvalidParameter(f"{CALL}: {item!r} is not the driver's to inject", rule="GE-20")
@@ -174,7 +178,7 @@ class StreamCalls:
         else:
             for stage in stages:
                 stage.oob = True
-        if stream_flags & StreamFlag.SEND_DISCONNECT and not direction.fin_indicated:
+        if stream_flags & _SEND_DISCONNECT and not direction.fin_indicated:
             core.violate(
                 "ST-39", CALL, "a FIN was made up for the outbound stream: set DROP_CONNECTION to end it", handle=self
             )
@@ -185,13 +189,12 @@ class StreamCalls:
         completion: CompletionFn,
         context: Any,
         completion_context: Any,
-        layer: int,
+        family: AddressFamily,
     ) -> list[Injection]:
         """Take every list of the chain into flight, one injection each.  Source: ST-8."""
-        family = AddressFamily.of_version(VERSION_OF_LAYER[layer])
         made = [
             Injection(STREAM, self, context, item, completion, completion_context, family, ())  # type: ignore[arg-type]
-            for item in (chain.lists() if chain is not None else ())
+            for item in _lists(chain)
         ]
         for injection in made:
             self.in_flight[injection] = None
@@ -228,6 +231,12 @@ def _fall(direction: StreamDirection, callout_id: int, current: Stage | None, ch
             direction.flow.settle(chunk, NtStatus.CONNECTION_INVALID)
         else:
             direction.push(chunk, place)
+
+
+def _lists(chain: NetBufferList | None) -> Iterable[NetBufferList]:
+    if chain is None:
+        return ()
+    return (chain,) if chain.next is None else chain.lists()
 
 
 def _length(item: NetBufferList) -> int:

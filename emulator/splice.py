@@ -13,7 +13,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
 from emulator.ntstatus import NtStatus
-from emulator.stream import DISCONNECT
+from emulator.stream import DISCONNECT, EXPEDITED
 from emulator.stream_stage import Chunk
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class Side(IntEnum):
 
 
 _OTHER = {Side.HOST: Side.REMOTE, Side.REMOTE: Side.HOST}
+_HOST, _REMOTE = Side.HOST, Side.REMOTE
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ class Close:
 
 
 Command = Read | Flush | Reset | Close
+_FLUSH = {side: Flush(side) for side in Side}
 
 
 class Splice:
@@ -118,7 +120,8 @@ class Splice:
                 self.flow.settle(head.head(octets))
                 break
             out.popleft()
-            self.flow.settle(head)
+            if head.ticket is not None:
+                self.flow.settle(head)
             octets -= have
         self.flow.complete_due()
         return self.turn()
@@ -134,21 +137,21 @@ class Splice:
         """What is to be done as things are now: after an event, and after a wake."""
         if self._over:
             return []
-        if self.flow.ended:
+        flow = self.flow
+        if flow.ended:
             self._over = True
-            self.flow.abandon()
+            flow.abandon()
             return [Reset()]
-        if all(self._fin_written) and all(self._eof):
+        if False not in self._fin_written and False not in self._eof:
             self._over = True
-            self.flow.run(self.flow.end)
+            flow.run(flow.end)
             return [Close()]
         commands: list[Command] = []
-        for side in Side:
-            direction = self._toward(side)
+        busy = flow.busy
+        for side, source, direction in ((_HOST, _REMOTE, flow.receive), (_REMOTE, _HOST, flow.send)):
             if direction.out:
-                commands.append(Flush(side))
-            source = side.other
-            wanted = self._wanted(source, direction)
+                commands.append(_FLUSH[side])
+            wanted = not (busy or self._eof[source] or direction.waiting >= HIGH_WATER or direction.deferred)
             if wanted != self._reading[source]:
                 self._reading[source] = wanted
                 commands.append(Read(source, wanted))
@@ -160,9 +163,12 @@ class Splice:
         """What to write to a side next: either one FIN, or up to `most` pieces of octets of one urgency."""
         found: list[Chunk] = []
         out = self._toward(side).out
+        if not out:
+            return found
         # By number: other threads may append meanwhile.
-        for chunk in (out[place] for place in range(min(len(out), most))):
-            if chunk.flags & DISCONNECT or chunk.urgent or (found and found[0].urgent):
+        for place in range(min(len(out), most)):
+            chunk = out[place]
+            if chunk.flags & (DISCONNECT | EXPEDITED):
                 return found or [chunk]
             found.append(chunk)
         return found
@@ -185,9 +191,4 @@ class Splice:
         return self._eof[side]
 
     def _toward(self, side: Side) -> StreamDirection:
-        return self.flow.direction(side is Side.HOST)
-
-    def _wanted(self, source: Side, direction: StreamDirection) -> bool:
-        return not (
-            self._eof[source] or direction.waiting >= HIGH_WATER or direction.deferred or self.flow.busy
-        )
+        return self.flow.receive if side is _HOST else self.flow.send

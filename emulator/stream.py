@@ -27,6 +27,10 @@ ABORT = int(StreamFlag.RECEIVE_ABORT | StreamFlag.SEND_ABORT)
 EXPEDITED = int(StreamFlag.RECEIVE_EXPEDITED | StreamFlag.SEND_EXPEDITED)
 
 
+CANDIDATES = 8
+"""How many places that begin like what is looked for are tried before it is looked for as a whole."""
+
+
 class StreamDataOffset(NamedTuple):
     """Where the first octet of a window lies.  Source: ST-22."""
 
@@ -90,6 +94,32 @@ class StreamData:
     def octets(self) -> bytes:
         """A copy of the window."""
         return b"".join(self.views())
+
+    def find(self, octets: bytes, at: int = 0) -> int:
+        """Where in the window `octets` begin for the first time, not before `at`; -1 when nowhere.
+
+        Nothing is copied while the window is in one piece.
+        """
+        if len(self._spans) > 1:
+            return self.octets.find(octets, at)
+        memory, _, start, end = self._spans[0]
+        at += start
+        # A single octet is found many times faster than several: worth it where the first of them is rare.
+        for _ in range(CANDIDATES):
+            at = memory.find(octets[:1], at, end)
+            if at < 0 or memory.startswith(octets, at, end):
+                break
+            at += 1
+        else:
+            at = memory.find(octets, at, end)
+        return at - start if at >= 0 else -1
+
+    def last(self, most: int) -> bytes:
+        """A copy of the last octets of the window, up to `most` of them."""
+        if len(self._spans) > 1:
+            return self.octets[-most:] if most else b""
+        memory, _, start, end = self._spans[0]
+        return bytes(memory[max(start, end - most) : end])
 
     def views(self) -> list[memoryview]:
         """The window in place, piece by piece."""

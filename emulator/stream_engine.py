@@ -7,9 +7,7 @@ Source: ST-1..ST-45, SD-7..SD-10.
 from __future__ import annotations
 
 import struct
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from threading import get_ident
 from typing import TYPE_CHECKING
 
 from emulator.errors import FwpIncompatibleLayer, FwpInvalidParameter
@@ -23,6 +21,7 @@ from emulator.stream_stage import Stage
 from emulator.wfptypes import WindowsVersion
 
 if TYPE_CHECKING:
+    from emulator.callout import RegisteredCallout
     from emulator.core import Core
 
 STREAM_LAYERS = {4: int(Layer.STREAM_V4), 6: int(Layer.STREAM_V6)}
@@ -41,7 +40,6 @@ class StreamEngine:
         """Whose addresses are the host's own: for address types."""
         self.active: dict[int, list[Stage]] = {}
         """What each thread is classifying right now, the innermost last."""
-        self._guard = threading.Lock()
 
     # -- connections ------------------------------------------------------------------------------------
 
@@ -152,40 +150,38 @@ class StreamEngine:
 
     # -- what threads are doing -------------------------------------------------------------------------
 
-    @contextmanager
-    def classifying(self, stage: Stage) -> Iterator[None]:
-        """Around one call of a callout's classify function, on whatever thread that is."""
-        callout = stage.filter.callout
-        assert callout is not None
-        flow = stage.direction.flow.flow
-        me = threading.get_ident()
-        core = self.core
-        with self._guard:
-            callout.running += 1
-            core.engine.flows.enter(flow, callout.callout_id)
-            stack = self.active.setdefault(me, [])
+    def enter(self, stage: Stage, callout: RegisteredCallout) -> bool:
+        """The calling thread begins a classify; give what this returns to `leave`, which follows in any case."""
+        callout.running += 1
+        self.core.engine.flows.enter(stage.direction.flow.flow, callout.callout_id)
+        me = get_ident()
+        stack = self.active.get(me)
+        if stack is None:
+            stack = self.active[me] = []
         stack.append(stage)
-        outsider = me not in core.dispatch_threads
+        if me in self.core.dispatch_threads:
+            return False
+        self.core.dispatch_threads.add(me)
+        return True
+
+    def leave(self, stage: Stage, callout: RegisteredCallout, outsider: bool) -> None:
+        """The classify has returned; `outsider` is what `enter` said."""
+        me = get_ident()
+        stack = self.active[me]
+        stack.pop()
         if outsider:
-            core.dispatch_threads.add(me)
-        try:
-            yield
-        finally:
-            stack.pop()
-            if outsider:
-                core.dispatch_threads.discard(me)
-            with self._guard:
-                callout.running -= 1
-                if not stack:
-                    self.active.pop(me, None)
-            core.engine.flows.leave(flow, callout.callout_id)
-            if callout.unregistering:
-                with callout.idle:
-                    callout.idle.notify_all()
+            self.core.dispatch_threads.discard(me)
+            if not stack:
+                del self.active[me]  # drivers' threads come and go
+        callout.running -= 1
+        self.core.engine.flows.leave(stage.direction.flow.flow, callout.callout_id)
+        if callout.unregistering:
+            with callout.idle:
+                callout.idle.notify_all()
 
     def current(self, flow: StreamFlow, callout_id: int) -> Stage | None:
         """The stage whose classify, for this flow and callout, the calling thread is in."""
-        for stage in reversed(self.active.get(threading.get_ident(), ())):
+        for stage in reversed(self.active.get(get_ident(), ())):
             callout = stage.filter.callout
             if stage.direction.flow is flow and callout is not None and callout.callout_id == callout_id:
                 return stage
@@ -193,7 +189,7 @@ class StreamEngine:
 
     def in_classify(self) -> bool:
         """True when the calling thread is in a stream callout's classify function."""
-        return bool(self.active.get(threading.get_ident()))
+        return bool(self.active.get(get_ident()))
 
     # -- continuing -------------------------------------------------------------------------------------
 

@@ -59,7 +59,10 @@ class StreamDirection:
     @property
     def deferred(self) -> bool:
         """True while a callout has stopped the stream (ST-32)."""
-        return any(stage.deferred for stage in self.stages)
+        for stage in self.stages:  # noqa: SIM110  a generator costs more than the rest, and this is asked all the time
+            if stage.deferred:
+                return True
+        return False
 
     @property
     def empty(self) -> bool:
@@ -192,7 +195,11 @@ class StreamFlow:
     @property
     def inspected(self) -> bool:
         """True when some callout or filter would be shown the next octets."""
-        return any(not stage.idle() for d in (self.receive, self.send) for stage in d.stages)
+        for direction in (self.receive, self.send):
+            for stage in direction.stages:
+                if not stage.idle():
+                    return True
+        return False
 
     # -- one at a time ----------------------------------------------------------------------------------
 
@@ -332,14 +339,16 @@ class StreamFlow:
             seen.action = _PERMIT
         else:
             seen.action = _NONE
-        with self.engine.classifying(stage):
+        outsider = self.engine.enter(stage, callout)
+        try:
             seen.flow_context = self.context(callout.callout_id)
-            try:
-                callout.classify(seen)
-            except Exception as error:  # the driver's own fault: told, and the octets do not slip through
-                self.core.callback_raised(f"classifyFn of {callout!r}", error)
-                seen.action = _BLOCK if item.action == _TERMINATING else _NONE
-                packet.stream_action = packet.count_bytes_enforced = packet.count_bytes_required = 0
+            callout.classify(seen)
+        except Exception as error:  # the driver's own fault: told, and the octets do not slip through
+            self.core.callback_raised(f"classifyFn of {callout!r}", error)
+            seen.action = _BLOCK if item.action == _TERMINATING else _NONE
+            packet.stream_action = packet.count_bytes_enforced = packet.count_bytes_required = 0
+        finally:
+            self.engine.leave(stage, callout, outsider)
         packet.stream_data.finish(self.core.ownership.retire)
         seen.ended = True
         self._tell(seen, item)

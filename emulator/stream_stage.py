@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from emulator.netbuffer import DRIVER, NetBufferList
 from emulator.ntstatus import NtStatus
 from emulator.stream import DISCONNECT, EXPEDITED, IoPacket, Span, StreamData
-from emulator.wfptypes import Action, CalloutFlag, ClassifyOutFlag, FilterFlag, IncomingFlag, StreamAction
+from emulator.wfptypes import Action, ClassifyOutFlag, FilterFlag, IncomingFlag, StreamAction
 
 if TYPE_CHECKING:
     from emulator.filters import Filter
@@ -37,8 +37,6 @@ _NEED_MORE, _DROP, _DEFER, _ALLOW = (
         StreamAction.ALLOW_CONNECTION,
     )
 )
-_CONDITIONAL = int(CalloutFlag.CONDITIONAL_ON_FLOW)
-_MID_STREAM = int(CalloutFlag.ALLOW_MID_STREAM_INSPECTION)
 
 
 class Place:
@@ -118,6 +116,10 @@ class Chunk:
         return memoryview(self.memory)[self.start : self.end]
 
 
+_ANY: Final = Chunk(bytearray(), 0, 0, 0)
+"""Octets of an end, whichever."""
+
+
 class Stage(Place):
     """One filter on one direction of one connection."""
 
@@ -161,14 +163,10 @@ class Stage(Place):
         item = self.filter
         callout = item.callout
         if callout is None or callout.unregistering:
-            return int(item.action) != _INSPECTION
-        if chunk.injector == callout.callout_id:
+            return item.action != _INSPECTION
+        if chunk.injector == callout.callout_id or (self.late and not callout.mid_stream):
             return False
-        if self.late and not callout.flags & _MID_STREAM:
-            return False
-        if callout.flags & _CONDITIONAL:
-            return bool(self.direction.flow.context(callout.callout_id))
-        return True
+        return not callout.conditional_on_flow or bool(self.direction.flow.context(callout.callout_id))
 
     def idle(self) -> bool:
         """True when it has nothing and, as things are, will be shown nothing."""
@@ -177,8 +175,8 @@ class Stage(Place):
         item = self.filter
         callout = item.callout
         if callout is None:
-            return int(item.action) in (_INSPECTION, _PERMIT)
-        return not self.wants(Chunk(bytearray(), 0, 0, 0))
+            return item.action in (_INSPECTION, _PERMIT)
+        return not self.wants(_ANY)
 
     def offer(self, chunk: Chunk) -> None:
         """Take octets in behind those that wait, and deal with what can be dealt with."""
@@ -227,6 +225,8 @@ class Stage(Place):
 
     def _window(self) -> tuple[list[Chunk], int, bool]:
         """The octets that can be shown together; True when no more can ever join them."""
+        if len(self.queue) == 1:
+            return list(self.queue), self.held, False
         window: list[Chunk] = []
         length = 0
         for chunk in self.queue:
@@ -250,9 +250,10 @@ class Stage(Place):
             )
             self._apply(_PERMIT if permit else _BLOCK, length)
             return
-        spans: list[Span] = [(c.memory, c.base, c.start, c.end) for c in window]
+        spans: list[Span] = []
         flags = 0
         for chunk in window:
+            spans.append((chunk.memory, chunk.base, chunk.start, chunk.end))
             flags |= chunk.flags
         incoming = 0
         if not self.introduced:
@@ -273,7 +274,7 @@ class Stage(Place):
 
     def _answer(self, seen: Indication, packet: IoPacket, length: int, out_flags: int) -> None:
         """Carry out what the callout answered.  Source: ST-25..ST-33, CO-16."""
-        kind = int(self.filter.action)
+        kind = self.filter.action
         action, wish = seen.action, packet.stream_action
         if packet.count_bytes_required and wish != _NEED_MORE:
             self._violate("ST-28", "countBytesRequired must be 0 unless it asks for more data")

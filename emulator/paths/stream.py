@@ -144,6 +144,12 @@ class StreamPath:
             self._take_down(path)
 
     def _take_down(self, path: UplinkPath) -> None:
+        try:
+            self._stop(path)
+        finally:
+            path.splicing.close()
+
+    def _stop(self, path: UplinkPath) -> None:
         def stop() -> None:
             self._loop.remove(path.poller.fileno())
             path.stop()
@@ -153,7 +159,6 @@ class StreamPath:
         finally:
             for name, count in path.counts().items():
                 self._past[name] += count
-            path.splicing.close()
 
     def _work(self) -> None:
         while (chore := self._chores.get()) is not None:
@@ -184,10 +189,13 @@ class StreamPath:
                 return
             self._closed = True
             paths, self.paths = self.paths, {}
-        with ExitStack() as all_of_them:
-            if self._thread is not None:
-                all_of_them.callback(self._thread.join)
-                all_of_them.callback(self._chores.put, None)
+        with ExitStack() as last_first:
             for path in paths.values():
-                all_of_them.callback(self._take_down, path)
-            all_of_them.callback(self._loop.call, self.core.streams.detach)
+                last_first.callback(path.splicing.close)
+            if self._thread is not None:
+                # What is still to be done on the books of an uplink is done while there is one.
+                last_first.callback(self._thread.join)
+                last_first.callback(self._chores.put, None)
+            for path in paths.values():
+                last_first.callback(self._stop, path)
+            last_first.callback(self._loop.call, self.core.streams.detach)

@@ -10,15 +10,15 @@ from typing import Final
 
 from emulator.paths.poller import ENDED, FAILED, READ, URGENT, WRITE, Poller
 from emulator.paths.stream_legs import Leg, Pipe
+from emulator.paths.stream_memory import LEAD, RECEIVE_OCTETS, ReadMemory
 from emulator.splice import Close, Command, Flush, Read, Reset, Side, Splice
 from emulator.stream import DISCONNECT
 from emulator.wfptypes import StreamFlag
 
-RECEIVE_OCTETS: Final = 256 << 10
 ROUNDS: Final = 4
 """Most times one side is read before the others have their turn."""
-LEAD: Final = b"\xdd" * 16
-"""Octets in front of every window's memory: a callout that forgets the offset sees them (ST-22)."""
+SMALL_OCTETS: Final = 16 << 10
+"""Up to so many get memory of their own size: a driver may keep clones of them for long."""
 _EXPEDITED = {Side.HOST: int(StreamFlag.SEND_EXPEDITED), Side.REMOTE: int(StreamFlag.RECEIVE_EXPEDITED)}
 _PUSHED = {Side.HOST: 0, Side.REMOTE: int(StreamFlag.RECEIVE_PUSH)}
 
@@ -35,7 +35,7 @@ class Connection:
         splice: Splice,
         socks: dict[Side, socket.socket],
         poller: Poller,
-        scratch: memoryview,
+        memory: ReadMemory,
         *,
         post: Callable[[Callable[[], None]], None],
         over: Callable[[Connection, list[socket.socket]], None],
@@ -44,7 +44,7 @@ class Connection:
         self.flow = splice.flow
         self._legs = {side: Leg(side, socks[side], poller) for side in Side}
         self._pipes: dict[Side, Pipe] = {}
-        self._scratch = scratch
+        self._memory = memory
         self._post = post
         self._over = over
         self._woken = False
@@ -110,18 +110,22 @@ class Connection:
     def _copy(self, leg: Leg) -> bool:
         """Read once, through the callouts; False when the socket had no more."""
         flags = _PUSHED[leg.side]
-        most = len(self._scratch)
+        most = RECEIVE_OCTETS
         if leg.urgent and leg.at_mark():
             most = 1
             flags |= _EXPEDITED[leg.side]
             leg.urgent = False
-        size = leg.sock.recv_into(self._scratch, most)
+        memory = self._memory.take()
+        with memoryview(memory) as view:
+            size = leg.sock.recv_into(view[len(LEAD) :], most)
         if not size:
             self._do(self.splice.finished(leg.side))
             return False
-        memory = bytearray().join((LEAD, self._scratch[:size]))
+        end = len(LEAD) + size
+        if size <= SMALL_OCTETS:
+            memory = memory[:end]
         self.copied += size
-        self._do(self.splice.received(leg.side, memory, len(LEAD), len(memory), flags))
+        self._do(self.splice.received(leg.side, memory, len(LEAD), end, flags))
         return size == most
 
     def _pass(self, leg: Leg) -> bool:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from emulator.flows import FlowKey
 from emulator.paths.poller import READ, Poller
-from emulator.paths.stream_connection import RECEIVE_OCTETS, Connection
+from emulator.paths.stream_connection import Connection
 from emulator.paths.stream_frames import Opening, read_opening
 from emulator.paths.stream_legs import is_closed, reset_socket
+from emulator.paths.stream_memory import ReadMemory
 from emulator.paths.stream_openings import FAMILY, Ends, Openings, Pending
 from emulator.splice import Side, Splice
 from netns.errors import LabError
@@ -58,7 +59,7 @@ class UplinkPath:
         self.passed = 0
         self._post = post
         self._chore = chore
-        self._scratch = memoryview(bytearray(RECEIVE_OCTETS))
+        self._memory = ReadMemory()
         self._lingering: list[tuple[Ends, bool, list[socket.socket], float]] = []
         self._ended: list[tuple[Ends, bool]] = []
         self._forgetting: set[Ends] = set()
@@ -135,7 +136,7 @@ class UplinkPath:
         host, wire = (far, near) if pending.from_wire else (near, far)
         ends, from_wire = opening.ends, pending.from_wire
         connection = Connection(
-            Splice(flow), {Side.HOST: host, Side.REMOTE: wire}, self.poller, self._scratch, post=self._post,
+            Splice(flow), {Side.HOST: host, Side.REMOTE: wire}, self.poller, self._memory, post=self._post,
             over=lambda connection, left: self._over(ends, from_wire, connection, left),
         )  # fmt: skip
         self.live[ends] = connection

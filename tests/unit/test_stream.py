@@ -241,3 +241,21 @@ def test_cloning_takes_no_flags() -> None:
     bench.send(Side.HOST, b"ab")
     assert refused == [FwpInvalidFlags, FwpNullPointer]
     assert bench.core.ownership.counters().clean
+
+
+@pytest.mark.parametrize("cuts", [(), (4,), (3, 9)], ids=["one piece", "two", "three"])
+def test_finding_in_the_window_finds_what_a_search_of_its_octets_finds(cuts: tuple[int, ...]) -> None:
+    text = b"cococococococococloudy, cloudy"
+    pieces = [text[start:end] for start, end in zip((0, *cuts), (*cuts, len(text)), strict=True)]
+    spans = [(bytearray(b"cloudy" + piece + b"cloudy"), 0, 6, 6 + len(piece)) for piece in pieces]
+    data = StreamData(2, len(text), spans)
+    for sought in (b"cloudy", b"c", b"", b"co", b"udyc", b"cloudyc", b"x", b", cloudy", b"cloudy, cloudyc"):
+        for at in range(len(text) + 1):
+            assert data.find(sought, at) == text.find(sought, at)
+
+
+@pytest.mark.parametrize("cut", [1, 5, 6])
+def test_the_last_octets_of_the_window(cut: int) -> None:
+    spans = [(bytearray(b"##abcdef##"), 0, 2, 2 + cut), (bytearray(b"abcdef"), 0, cut, 6)]
+    for data in (StreamData(2, 6, spans), StreamData(2, 6, [(bytearray(b"##abcdef##"), 0, 2, 8)])):
+        assert [data.last(most) for most in (0, 1, 3, 6, 9)] == [b"", b"f", b"def", b"abcdef", b"abcdef"]

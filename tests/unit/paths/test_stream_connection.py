@@ -15,6 +15,7 @@ from emulator.callouts_stream import StreamMonitor
 from emulator.paths.poller import Poller
 from emulator.paths.stream_connection import Connection
 from emulator.paths.stream_legs import Pipe, is_closed
+from emulator.paths.stream_memory import ReadMemory
 from emulator.splice import Side, Splice
 from emulator.stream_bench import StreamBench
 from emulator.wfptypes import Action, CalloutFlag
@@ -40,7 +41,7 @@ class Rig:
         flow = self.bench.core.streams.begin(self.bench.key, outbound=True, now=0.0)
         assert flow is not None
         self.connection = Connection(
-            Splice(flow), legs, self.poller, memoryview(bytearray(1 << 16)), post=self.posted.append, over=self._over
+            Splice(flow), legs, self.poller, ReadMemory(), post=self.posted.append, over=self._over
         )
 
     def _over(self, connection: Connection, left: list[socket.socket]) -> None:
