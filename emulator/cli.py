@@ -72,6 +72,11 @@ Guided = Annotated[float, typer.Option("--guided", metavar="SECONDS", help="Of a
 Findings = Annotated[Path | None, typer.Option("--keep", metavar="FOLDER", help="Keep inputs that fail there.")]
 Only = Annotated[list[str] | None, typer.Option("--only", metavar="NAME", help="Only rows with this in their name.")]
 Plot = Annotated[Path | None, typer.Option("--plot", metavar="FOLDER", help="Measure the scale, too; draw SVGs there.")]
+MatrixParts = Annotated[
+    list[str] | None, typer.Argument(metavar="WHAT", help="Rows (M7), scenarios (S13), layers; by default, all.")
+]
+QuickMatrix = Annotated[bool, typer.Option("--quick", help="About every fifth cell, in less than a minute.")]
+EveryCell = Annotated[bool, typer.Option("--verbose", "-v", help="Every cell, and what was seen.")]
 Cases = Annotated[bool, typer.Option("--cases", help="The acceptance cases, and who stands for them.")]
 
 
@@ -169,6 +174,22 @@ def run_tests(arguments: ForPytest = None) -> None:
     _leave(selftest.run(arguments or (), out=sys.stderr))
 
 
+def matrix(
+    parts: MatrixParts = None,
+    quick: QuickMatrix = False,
+    json: Json = False,
+    verbose: EveryCell = False,
+    queue: Queue = "",
+    rootless: Rootless = False,
+) -> None:
+    """Do what WFPSampler does at every layer, on real traffic, and score it."""
+    from emulator.matrix.command import Asked
+    from emulator.matrix.command import run as run_matrix
+
+    asked = Asked(quick=quick, json=json, verbose=verbose, queue=queue)
+    _leave(run_matrix(parts or (), asked, before=lambda: _require_root("matrix", rootless=rootless)))
+
+
 def torture(
     kinds: Kinds = None,
     quick: Quick = False,
@@ -257,7 +278,7 @@ def _application() -> typer.Typer:
         context_settings={"help_option_names": ["--help", "-h"]},
     )
     application.callback()(_common)
-    for command in (run, trace, new, torture, bench, doctor, clean, contract):
+    for command in (run, trace, new, matrix, torture, bench, doctor, clean, contract):
         application.command()(command)
     application.command("list")(list_all)
     application.command("shell", context_settings={"ignore_unknown_options": True})(shell)
@@ -296,8 +317,11 @@ def _require_root(command: str, *, rootless: bool | None = None) -> None:
 
         enter()
     if os.geteuid() != 0:
-        other = f", or ./wfplab {command} --rootless" if rootless is not None else ""
-        typer.echo(f"wfplab: `{command}` needs root: sudo ./wfplab {command}{other}", err=True)
+        from emulator.checkout import source_tree
+
+        how = f"{'./' if source_tree() is not None else ''}wfplab {command}"
+        other = f", or {how} --rootless" if rootless is not None else ""
+        typer.echo(f"wfplab: `{command}` needs root: sudo {how}{other}", err=True)
         _leave(CANNOT_RUN)
 
 

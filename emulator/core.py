@@ -78,6 +78,8 @@ class Core:
         """Whether lists come to their completion functions with another data start than they left with (CF-8)."""
         self.dispatch_threads: set[int] = set()
         """Identities of the threads that run classify and completion functions."""
+        self.deferred_threads: set[int] = set()
+        """Those that run deferred work right now: at dispatch level, but inside no callback (TS-16)."""
         self.callback_errors: list[tuple[str, BaseException]] = []
         self.lab_errors: list[tuple[str, BaseException]] = []
         """What Linux refused while an accepted injection was performed: never the callout's fault."""
@@ -198,7 +200,7 @@ class Core:
 
     def check_inline_tcp(self, injection: Injection) -> None:
         """Record TCP injected at transport from inside a callback: a deadlock on Windows (TS-16, TR-11)."""
-        if self.at_dispatch() and _protocol(injection) == TCP:
+        if self.at_dispatch() and threading.get_ident() not in self.deferred_threads and _protocol(injection) == TCP:
             rule = "TS-16" if injection.function == TRANSPORT_SEND else "TR-11"
             self.violate(
                 rule,

@@ -145,13 +145,20 @@ class Responder:
     """
 
     def __init__(
-        self, host: Host, family: AddressFamily, port: int, answer: Callable[[bytes], bytes | None]
+        self,
+        host: Host,
+        family: AddressFamily,
+        port: int,
+        answer: Callable[[bytes], bytes | None],
+        *,
+        address: str | None = None,
     ) -> None:
+        """`address` is one of the host's own; by default its first."""
         self.failure: Exception | None = None
         self.asked: list[bytes] = []
         """The datagrams that have come."""
         self._answer = answer
-        self._socket = host.socket(family, port=port)
+        self._socket = host.socket(family, port=port, address=address)
         self._socket.setblocking(False)
         self._end = os.eventfd(0, os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._serve, name=f"responder-{port}", daemon=True)

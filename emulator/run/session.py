@@ -19,6 +19,7 @@ from emulator.violations import Level, Reaction
 
 if TYPE_CHECKING:
     from emulator.evidence.artifacts import Evidence
+    from emulator.paths.queue import QueueBackend
     from emulator.run.listener import Listener
     from emulator.topology import Bed
 
@@ -58,15 +59,11 @@ class Wanted:
 
 def settings_from(wanted: Mapping[str, Any]) -> Settings:
     """The settings of runs for plain values; raises BadTarget for a queue or a family that does not exist."""
-    from emulator.paths.queue import QueueBackend
     from emulator.topology import HostOptions
 
     host = HostOptions(level=_level(wanted["verifier"]), reaction=_reaction(wanted["on_finding"]))
     if wanted["queue"]:
-        known = [item.value for item in QueueBackend]
-        if wanted["queue"] not in known:
-            raise BadTarget(f"there is no queue {wanted['queue']}; --queue takes {' or '.join(known)}")
-        host = replace(host, backend=QueueBackend(wanted["queue"]))
+        host = replace(host, backend=queue_named(wanted["queue"]))
     if wanted["family"] not in ("", "ipv4", "ipv6"):
         raise BadTarget(f"there is no family {wanted['family']}; --family takes ipv4 or ipv6")
     family = _FAMILIES[wanted["family"]] if wanted["family"] else None
@@ -81,6 +78,16 @@ def settings_from(wanted: Mapping[str, Any]) -> Settings:
         schedules=wanted["schedules"],
         evidence=_evidence(wanted["parts"]),
     )
+
+
+def queue_named(name: str) -> QueueBackend:
+    """The queue backend of this name; raises BadTarget."""
+    from emulator.paths.queue import QueueBackend
+
+    known = [item.value for item in QueueBackend]
+    if name not in known:
+        raise BadTarget(f"there is no queue {name}; --queue takes {' or '.join(known)}")
+    return QueueBackend(name)
 
 
 def _level(name: str) -> Level:
@@ -120,7 +127,7 @@ def run(targets: Sequence[str], wanted: Wanted, *, before: Callable[[], None] = 
     settings = settings_from(asdict(wanted))
     items = chosen(targets)
     before()
-    _clear_up_before()
+    clear_up_before()
     with (
         orderly_end(),
         _recorded(wanted) as evidence,
@@ -169,7 +176,7 @@ def _write(evidence: Evidence, results: Sequence[Result]) -> None:
     sys.stderr.write(f"wfplab: report: {evidence.directory / 'report.html'}\n")
 
 
-def _clear_up_before() -> None:
+def clear_up_before() -> None:
     """Remove what dead runs left, and say so."""
     from netns.lease import reap
 

@@ -123,7 +123,9 @@ def test_without_root_it_is_status_77_and_one_line() -> None:
     ran = subprocess.run(
         [sys.executable, "-P", "-c", script], cwd="/", env=environment(), capture_output=True, text=True, timeout=60
     )
-    assert (ran.returncode, ran.stderr) == (77, "wfplab: `run` needs root: sudo ./wfplab run\n")
+    assert (ran.returncode, ran.stderr) == (
+        77, "wfplab: `run` needs root: sudo ./wfplab run, or ./wfplab run --rootless\n"
+    )
 
 
 def test_jobs_run_at_the_same_time_and_report_in_order(machine: Machine) -> None:
