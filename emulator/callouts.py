@@ -138,6 +138,12 @@ class CalloutRegistry:
             while callout.running:
                 callout.idle.wait()
 
+    @property
+    def mid_stream(self) -> bool:
+        """True while a callout is there that may join connections in their middle (ST-42)."""
+        with self._guard:
+            return any(callout.mid_stream for callout in self._by_id.values())
+
     def by_key(self, key: UUID | None) -> RegisteredCallout | None:
         """The callout with this key."""
         return self._by_key.get(key) if key is not None else None

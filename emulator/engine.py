@@ -44,7 +44,10 @@ class FilterEngine(Arbiter):
         self.sublayers: dict[UUID, SubLayer] = {item.key: item for item in (UNIVERSAL, INSPECTION)}
         self.filters: dict[int, Filter] = {}
         self.on_change: Callable[[], None] | None = None
-        """Told after filters were added or deleted: the stack then hooks the layers that are wanted."""
+        """Told after filters were added or deleted, and when there begin or cease to be callouts that may join
+        connections in their middle: the stack then hooks the layers that are wanted.
+        """
+        self._joining = False
         self._ids = 0
         self._keys: set[UUID] = set()
         self._together = 0
@@ -182,3 +185,9 @@ class FilterEngine(Arbiter):
             for item in self.filters.values():
                 if item.callout_key == key:
                     item.callout = callout
+            joining = self.callouts.mid_stream
+            changed, self._joining = joining != self._joining, joining
+            if changed:
+                self._changed(int(Layer.STREAM_V4))
+        if changed:
+            self._tell()

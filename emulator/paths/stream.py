@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Protocol
 
-from emulator.paths.stream_lifts import lifts_for
+from emulator.paths.stream_lifts import EVERYTHING, lifts_for
 from emulator.paths.stream_uplink import COUNTED, UplinkPath
 from emulator.stream_engine import STREAM_LAYERS
 
@@ -75,19 +75,21 @@ class StreamPath:
     # -- filters ----------------------------------------------------------------------------------------
 
     def update(self) -> None:
-        """Filters were added or deleted: on return new connections are lifted as they want.
+        """Filters or callouts were added or deleted: on return new connections are lifted as they want.
 
-        Raises LabError.  Source: FI-7.
+        A callout that may join connections in their middle has all of them lifted, long before its filter comes.
+        Raises LabError.  Source: FI-7, ST-42.
         """
         with self._guard:
             if self._closed:
                 return
             layers = self.core.engine.at_layer
-            wanted = any(layer in layers for layer in STREAM_LAYERS.values())
+            anything = self.core.engine.callouts.mid_stream
+            wanted = anything or any(layer in layers for layer in STREAM_LAYERS.values())
             if wanted:
                 self._insert()
             if wanted or self._lifted:
-                lifts = lifts_for(layers)
+                lifts = EVERYTHING if anything else lifts_for(layers)
                 for path in self.paths.values():
                     path.splicing.lift(lifts)
                 self._lifted = wanted

@@ -16,6 +16,8 @@ from emulator.stream_engine import STREAM_LAYERS
 from emulator.wfptypes import Direction, FilterFlag
 from netns.uplinkrules import Lift, Ports
 
+EVERYTHING = [Lift(version=4), Lift(version=6)]
+"""Rules for all connections."""
 MOST_RULES = 64
 """Of one filter; one that would need more chooses everything."""
 

@@ -7,6 +7,8 @@ import os
 import select
 import socket
 import threading
+import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,8 +18,9 @@ from emulator.callouts_stream import InlineEdit, OutOfBandEdit, StreamMonitor, W
 from emulator.driver import Driver
 from emulator.errors import FwpInvalidParameter
 from emulator.indication import Indication
+from emulator.stream import clone_stream_data
 from emulator.topology import Pair
-from emulator.wfptypes import Action, AddressFamily, CalloutFlag, StreamFlag
+from emulator.wfptypes import Action, AddressFamily, CalloutFlag, IncomingFlag, StreamFlag
 from tests.lab.conftest import Strict, expected_violations
 from tests.lab.stream_ends import (
     PORT,
@@ -45,6 +48,7 @@ def driver(pair: Pair) -> Iterator[Driver]:
 
 @ROLES
 @pytest.mark.rule("ST-32", "SD-7", "ST-17", "ST-19")
+@pytest.mark.case("D13")
 def test_d13_defer_against_a_fast_sender(pair: Pair, driver: Driver, family: AddressFamily, outbound: bool) -> None:
     octets = os.urandom(1 << 20) * 50
     with Worker() as worker:
@@ -68,6 +72,7 @@ def test_d13_defer_against_a_fast_sender(pair: Pair, driver: Driver, family: Add
 
 
 @pytest.mark.rule("ST-32", "SD-8", "SD-9")
+@pytest.mark.case("D14")
 def test_d14_what_may_not_be_deferred_or_continued(pair: Pair, driver: Driver, family: AddressFamily) -> None:
     refused: list[str] = []
     places: list[tuple[int, int, int]] = []
@@ -107,6 +112,7 @@ def test_d14_what_may_not_be_deferred_or_continued(pair: Pair, driver: Driver, f
 
 @ROLES
 @pytest.mark.rule("ST-31", "CO-31", "FL-5")
+@pytest.mark.case("D15")
 def test_d15_drop_connection(pair: Pair, driver: Driver, family: AddressFamily, outbound: bool) -> None:
     def drop(seen: Indication) -> None:
         if seen.stream.stream_data.octets == b"drop me":
@@ -138,31 +144,53 @@ def test_an_inspection_filter_cannot_drop(pair: Pair, driver: Driver, family: Ad
 
 
 @pytest.mark.rule("ST-37", "ST-18", "CO-21")
+@pytest.mark.case("D17")
 def test_d17_one_flow_is_never_classified_twice_at_once(pair: Pair, driver: Driver, family: AddressFamily) -> None:
-    inside: dict[int, int] = {}
-    worst = 0
-    segments = 0
+    """Outbound octets come to the lower callout on a worker's thread, inbound ones on the I/O thread."""
+    taking, ownership = handle(driver), driver.core.ownership
+    inside: Counter[int] = Counter()
+    worst, segments = 0, 0
+    threads: set[int] = set()
 
-    def classify(seen: Indication) -> None:
+    def upper(seen: Indication) -> None:
+        data = seen.stream.stream_data
+        if data.inbound:
+            return seen.permit()
+        chain, where = clone_stream_data(ownership, data), {
+            "flow_id": seen.flow_handle, "callout_id": seen.filter.callout.callout_id, "layer": seen.layer,  # type: ignore[union-attr]
+            "stream_flags": int(data.flags), "data_length": data.data_length,
+        }  # fmt: skip
+        worker.post(lambda: taking.stream_inject(chain, done, **where))
+        return seen.block()
+
+    def done(context: Any, item: Any, dispatch: bool) -> None:
+        item.next = None
+        ownership.free_clone(item)
+
+    def lower(seen: Indication) -> None:
         nonlocal worst, segments
-        number = seen.flow_handle
-        inside[number] = inside.get(number, 0) + 1
-        worst = max(worst, inside[number])
+        inside[seen.flow_handle] += 1
+        time.sleep(0)  # whoever may classify meanwhile, does
+        worst = max(worst, inside[seen.flow_handle])
+        threads.add(threading.get_ident())
         segments += 1
         seen.permit()
         seen.stream.count_bytes_enforced = 100
-        inside[number] -= 1
+        inside[seen.flow_handle] -= 1
 
-    driver.add(classify, "STREAM", family)
     octets = os.urandom(250_000)
-    with connected(pair, family) as first, connected(pair, family, outbound=False, port=PORT + 1) as second:
-        senders = [Sender(sock, octets) for ends in (first, second) for sock in (ends.host, ends.peer)]
-        readers = [second.peer, second.host, first.peer, first.host]
-        assert all(read_all(reader) == octets for reader in readers)
-        for sender in senders:
-            sender.join()
+    with Worker() as worker, pair.host.driver("lower", weight=0x20) as second:
+        driver.add(upper, "STREAM", family)
+        second.add(lower, "STREAM", family)
+        with connected(pair, family) as one, connected(pair, family, outbound=False, port=PORT + 1) as two:
+            senders = [Sender(sock, octets) for ends in (one, two) for sock in (ends.host, ends.peer)]
+            assert all(read_all(reader) == octets for reader in (two.peer, two.host, one.peer, one.host))
+            for sender in senders:
+                sender.join()
+        wait_for(lambda: not pair.host.stack.stream.counts()["live"])
     assert worst == 1
     assert segments >= 10_000
+    assert len(threads) == 2
 
 
 @ROLES
@@ -303,6 +331,38 @@ def test_uninspected_connections_cost_no_copy_until_somebody_may_look(
         wait_for(lambda: counts()["octets_passed"] == 2 * len(octets))
 
 
+@pytest.mark.rule("ST-42")
+def test_a_callout_that_may_join_in_the_middle_meets_connections_older_than_its_filter(
+    pair: Pair, family: AddressFamily
+) -> None:
+    path = pair.host.stack.stream
+    counts = path.counts
+    shown: list[tuple[bytes, int]] = []
+
+    def classify(seen: Indication) -> None:
+        shown.append((seen.stream.stream_data.octets, seen.stream.incoming_flags))
+        seen.permit()
+
+    joining = Deciding(classify, flags=CalloutFlag.ALLOW_MID_STREAM_INSPECTION)
+    with pair.host.driver() as loaded:
+        loaded.registered(joining)
+        with connected(pair, family) as ends:
+            ends.host.sendall(b"before")
+            assert read_exactly(ends.peer, 6) == b"before"
+            assert (counts()["established"], counts()["octets_copied"], shown) == (1, 0, [])
+            items = loaded.add(joining, "STREAM", family, where={"IP_REMOTE_PORT": PORT})
+            for piece in (b"first", b"second"):
+                ends.host.sendall(piece)
+                assert read_exactly(ends.peer, len(piece)) == piece
+            assert shown == [(b"first", int(IncomingFlag.MID_STREAM_INSPECTION)), (b"second", 0)]
+            loaded.remove(*items)
+        assert path.paths, "there may be other filters"
+    wait_for(lambda: not path.paths)
+    with connected(pair, family) as ends:
+        assert exchange(ends, b"not", b"lifted") == (b"not", b"lifted")
+    wait_for(lambda: counts()["established"] == 1)
+
+
 @pytest.mark.rule("FL-8", "FL-3")
 def test_the_flow_handle_and_context_are_those_of_the_other_layers(
     pair: Pair, driver: Driver, family: AddressFamily
@@ -357,6 +417,27 @@ def test_differs_from_windows_the_packet_layers_lie_between_stream_and_the_host(
         ends.peer.sendall(b"inwards")
         assert read_exactly(ends.host, 7) == b"inwards"
         assert order == ["STREAM", "INBOUND_TRANSPORT"]
+
+
+def test_differs_from_windows_the_transport_layers_show_what_programs_write_and_read(
+    pair: Pair, driver: Driver, family: AddressFamily
+) -> None:
+    """ST-44: what a stream callout injects passes the transport layers on its way in, and not on its way out."""
+    shown: dict[str, set[bytes]] = {"OUTBOUND_TRANSPORT": set(), "INBOUND_TRANSPORT": set()}
+
+    def look(name: str) -> Any:
+        def classify(seen: Indication) -> None:
+            shown[name].add(bytes(seen.memory[seen.view.payload_offset : seen.view.end]))
+
+        return classify
+
+    driver.add(InlineEdit(handle(driver), CLOUDY, SUNNY), "STREAM", family)
+    for group in shown:
+        driver.add(look(group), group, family, action=Action.CALLOUT_INSPECTION, where={"IP_PROTOCOL": 6})
+    with connected(pair, family) as ends:
+        assert exchange(ends, CLOUDY, CLOUDY) == (SUNNY, SUNNY)
+    assert {CLOUDY} == shown["OUTBOUND_TRANSPORT"] - {b""}
+    assert {SUNNY} == shown["INBOUND_TRANSPORT"] - {b""}
 
 
 def test_a_stopped_reader_bounds_what_is_held(pair: Pair, beds: Strict, family: AddressFamily) -> None:

@@ -30,6 +30,7 @@ def driver(pair: Pair) -> Iterator[Driver]:
 
 @ROLES
 @pytest.mark.rule("ST-1", "ST-16", "ST-26", "LA-33")
+@pytest.mark.case("D01")
 def test_d01_inline_edit_of_one_write(pair: Pair, driver: Driver, family: AddressFamily, outbound: bool) -> None:
     edit = InlineEdit(handle(driver), CLOUDY, SUNNY)
     driver.add(edit, "STREAM", family)
@@ -40,6 +41,7 @@ def test_d01_inline_edit_of_one_write(pair: Pair, driver: Driver, family: Addres
 
 
 @pytest.mark.rule("ST-16", "ST-28")
+@pytest.mark.case("D02")
 def test_d02_the_same_for_every_split(pair: Pair, driver: Driver, family: AddressFamily) -> None:
     driver.add(InlineEdit(handle(driver), CLOUDY, SUNNY), "STREAM", family)
     text = b"a cloudy day"
@@ -54,6 +56,7 @@ def test_d02_the_same_for_every_split(pair: Pair, driver: Driver, family: Addres
 
 @ROLES
 @pytest.mark.rule("ST-15", "ST-14", "ST-40", "CF-7")
+@pytest.mark.case("D03")
 def test_d03_out_of_band_above_inline(pair: Pair, family: AddressFamily, outbound: bool) -> None:
     with (
         Worker() as worker,
@@ -72,6 +75,7 @@ def test_d03_out_of_band_above_inline(pair: Pair, family: AddressFamily, outboun
 
 
 @pytest.mark.rule("ST-15", "CF-6")
+@pytest.mark.case("D04")
 def test_d04_an_injection_runs_the_lower_classify_on_its_own_thread(
     pair: Pair, driver: Driver, family: AddressFamily
 ) -> None:
@@ -114,6 +118,7 @@ def test_d04_an_injection_runs_the_lower_classify_on_its_own_thread(
 
 
 @pytest.mark.rule("ST-28", "ST-30")
+@pytest.mark.case("D05")
 def test_d05_need_more_data_then_the_end(pair: Pair, driver: Driver, family: AddressFamily) -> None:
     shown: list[tuple[int, int]] = []
 
@@ -136,6 +141,7 @@ def test_d05_need_more_data_then_the_end(pair: Pair, driver: Driver, family: Add
 
 
 @pytest.mark.rule("ST-8", "ST-26")
+@pytest.mark.case("D07")
 def test_d07_permit_inject_block_permit(pair: Pair, driver: Driver, family: AddressFamily) -> None:
     edit = InlineEdit(handle(driver), b"ppp", b"rrrrr")
     sizes: list[int] = []
@@ -153,6 +159,7 @@ def test_d07_permit_inject_block_permit(pair: Pair, driver: Driver, family: Addr
 
 
 @pytest.mark.rule("ST-8", "SD-2", "SD-3", "ST-40")
+@pytest.mark.case("D09")
 def test_d09_the_original_chain_of_three_lists(pair: Pair, driver: Driver, family: AddressFamily) -> None:
     taking, ownership = handle(driver), driver.core.ownership
     contexts: list[Any] = []
@@ -197,6 +204,7 @@ def taken(pair: Pair) -> int:
 
 @ROLES
 @pytest.mark.rule("ST-10", "ST-35")
+@pytest.mark.case("D10")
 def test_d10_the_fin_comes_last_and_the_other_way_flows(
     pair: Pair, driver: Driver, family: AddressFamily, outbound: bool
 ) -> None:
@@ -220,6 +228,7 @@ def test_d10_the_fin_comes_last_and_the_other_way_flows(
 
 
 @pytest.mark.rule("ST-35", "OR-3")
+@pytest.mark.case("D11")
 def test_d11_a_fin_that_is_never_reinjected(pair: Pair, driver: Driver, family: AddressFamily) -> None:
     def classify(seen: Indication) -> None:
         if seen.stream.stream_data.disconnect and not seen.stream.stream_data.inbound:
@@ -241,6 +250,7 @@ def test_d11_a_fin_that_is_never_reinjected(pair: Pair, driver: Driver, family: 
 
 
 @pytest.mark.rule("ST-39")
+@pytest.mark.case("D12")
 def test_d12_a_fin_that_was_never_indicated(pair: Pair, driver: Driver, family: AddressFamily) -> None:
     injecting = handle(driver)
     places: list[tuple[int, int, int]] = []
