@@ -12,8 +12,10 @@ from emulator.handle import InjectionHandle
 from emulator.indication import Indication
 from emulator.rewrite import with_ends
 from emulator.scenario import Checks, scenario
-from emulator.topology import Pair
+from emulator.topology import Host, Pair
+from emulator.traffic import Datagrams
 from emulator.wfptypes import AddressFamily, InjectionType
+from netns.patience import patient
 
 OTHER = {AddressFamily.INET: "10.0.0.9", AddressFamily.INET6: "fd00::9"}
 PREFIX = {AddressFamily.INET: 24, AddressFamily.INET6: 64}
@@ -85,3 +87,51 @@ def redirect_a_connection(pair: Pair, family: AddressFamily, check: Checks) -> N
         server.join(10)
         check("what the server saw", peers, [(pair.host.address(family), real)])
         client.close()
+
+
+@scenario(cases=("B10",), rules=("LA-13", "TR-7"))
+def reversed_above_the_ip_layer(pair: Pair, family: AddressFamily, check: Checks) -> None:
+    """The answers to a redirected connection match no socket where INBOUND_TRANSPORT could change them back.
+
+    host --(dst .2 -> .9 at OUTBOUND_IPPACKET)--> peer (.9)
+    host <--(INBOUND_TRANSPORT is not shown what .9 answers; its discard layer is)--- peer (.9)
+    """
+    target, real = pair.peer.address(family), OTHER[family]
+    pair.peer.namespace.interface("eth0").add_addresses(f"{real}/{PREFIX[family]}")
+    listener = pair.peer.socket(family, socket.SOCK_STREAM, port=8080, address=real)
+    listener.listen(4)
+    check("control: the address itself can be connected to", connected(pair.host, family, real), True)
+    traffic = Datagrams(pair.peer, pair.host, family)
+    shown: list[str] = []
+    discarded = threading.Event()
+
+    def back(seen: Indication) -> None:
+        """What would change the answers back, if it were asked."""
+        shown.append(seen.info.layer.name)
+        seen.permit()
+
+    def discard(seen: Indication) -> None:
+        discarded.set()
+        seen.permit()
+
+    with pair.host.driver() as driver:
+        handle = driver.create_handle(family, InjectionType.NETWORK)
+        out = Rewrite(driver, handle, real, inbound=False)
+        driver.add(out, "OUTBOUND_IPPACKET", family, where={"IP_REMOTE_ADDRESS": target})
+        from_real = {"IP_REMOTE_ADDRESS": real}
+        driver.add(back, "INBOUND_TRANSPORT", family, where=from_real)
+        driver.add(discard, f"INBOUND_TRANSPORT_V{family.version}_DISCARD", where=from_real)
+        client = pair.host.socket(family, socket.SOCK_STREAM)
+        client.setblocking(False)
+        client.connect_ex((target, 8080))
+        check("the answer is discarded", discarded.wait(patient(10)), True)
+        traffic.canary()
+        check("and was not shown at INBOUND_TRANSPORT", shown, [])
+        check("the connection is not there", client.connect_ex((target, 8080)) != 0, True)
+        client.close()
+
+
+def connected(host: Host, family: AddressFamily, address: str) -> bool:
+    """Whether port 8080 of an address can be connected to."""
+    with host.socket(family, socket.SOCK_STREAM) as client:
+        return client.connect_ex((address, 8080)) == 0

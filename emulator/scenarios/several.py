@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from emulator.driver import Driver
+from emulator.errors import FwpNotFound
+from emulator.fwpsk import Fwpsk
 from emulator.indication import Indication
+from emulator.netbuffer import NetBufferList
 from emulator.scenario import Checks, scenario
+from emulator.scenarios.handles import made_packet
 from emulator.topology import TwoDrivers
 from emulator.traffic import Datagrams
-from emulator.wfptypes import Action, AddressFamily, InjectionType
+from emulator.wfptypes import Action, AddressFamily, InjectionType, TagEvent
 
 
 @scenario(cases=("G01",), rules=("GE-14", "GE-19", "QS-4", "QS-5"))
@@ -100,3 +104,57 @@ def permit_without_the_right(two_drivers: TwoDrivers, family: AddressFamily, che
         driver.add(only_port_5000(decide), "OUTBOUND_IPPACKET", family, action=Action.CALLOUT_UNKNOWN)
     check.expect_violation("CO-14")
     check("it stays blocked", traffic.exchange([b"one"]), [])
+
+
+@scenario(cases=("G04",), rules=("NB-25", "NT-3", "NT-7", "NT-8", "QS-8"))
+def a_clone_that_is_freed(two_drivers: TwoDrivers, family: AddressFamily, check: Checks) -> None:
+    """A clone that is freed may have taken the original's tag with it, and never changes who injected what.
+
+    host (OUTBOUND_IPPACKET: a tags, clones and frees; b looks for the tag and the state) --> peer
+    """
+    bed = two_drivers
+    traffic = Datagrams(bed.host, bed.peer, family)
+    tags = bed.a.core.tags
+    tag = tags.new_tag()
+    injecting, asking = (driver.create_handle(family, InjectionType.NETWORK) for driver in (bed.a, bed.b))
+    events: list[str] = []
+    on_clones: list[object] = []
+    seen_by_b: list[tuple[str, object]] = []
+    fwpsk = Fwpsk(bed.host.stack.core)
+
+    def told(event: TagEvent, *_: object) -> None:
+        events.append(event.name)
+
+    def taken_off(item: NetBufferList | None) -> object:
+        try:
+            return tags.retrieve(item, tag, remove=True)
+        except FwpNotFound:
+            return None
+
+    def clone_and_free(seen: Indication) -> None:
+        tags.associate(seen.net_buffer_list, seen.layer, "mine", tag, told)
+        _, clone = fwpsk.FwpsAllocateCloneNetBufferList0(seen.net_buffer_list, None, None, 0)
+        on_clones.append(taken_off(clone))
+        fwpsk.FwpsFreeCloneNetBufferList0(clone, 0)
+        seen.continue_()
+
+    def look(seen: Indication) -> None:
+        item = seen.net_buffer_list
+        seen_by_b.append((asking.state(item)[0].name, taken_off(item)))
+        seen.continue_()
+
+    for driver, callout in ((bed.a, clone_and_free), (bed.b, look)):
+        driver.add(only_port_5000(callout), "OUTBOUND_IPPACKET", family, action=Action.CALLOUT_INSPECTION)
+    for moves in (True, False):
+        tags.clone_moves = moves
+        injecting.network_send(bed.a.create(made_packet(bed, family, b"injected")), bed.a.done)
+        check("what arrives", traffic.exchange([b"plain"]), [b"injected", b"plain"])
+        here, there = (None, "mine") if moves else ("mine", None)
+        what = "a clone takes the tag" if moves else "a clone leaves the tag"
+        seen = [("INJECTED_BY_OTHER", here), ("NOT_INJECTED", here)]
+        check(f"{what}: state and tag of the original", seen_by_b, seen)
+        check(f"{what}: tag of the clone", on_clones, [there, there])
+        check(f"{what}: its owner was told", events, ["CLONED_VIA_WFP_API"] * 2)
+        seen_by_b.clear()
+        on_clones.clear()
+        events.clear()
