@@ -60,7 +60,7 @@ def one_handle_sends_and_forwards(routed: Routed, family: AddressFamily, check: 
 
 
 class Turn:
-    """Forwards packets to PORT with another destination; at IPFORWARD."""
+    """Forwards clones of packets to PORT with another destination; at IPFORWARD."""
 
     def __init__(self, driver: Driver, family: AddressFamily, destination: str) -> None:
         self.driver = driver
@@ -71,9 +71,10 @@ class Turn:
     def __call__(self, seen: Indication) -> None:
         if seen.view.destination_port != PORT:
             return seen.permit()
-        packet = with_ends(seen.copy(), destination=self.destination)
+        clone = seen.clone()
+        clone.write(0, with_ends(clone.octets, destination=self.destination))
         way = seen.value("DESTINATION_INTERFACE_INDEX")
-        self.handle.forward(self.driver.create(packet), self.driver.done, family=self.family, interface=way)
+        self.handle.forward(clone, self.driver.done, family=self.family, interface=way)
         return seen.block(absorb=True)
 
 
@@ -143,7 +144,8 @@ def traffic_for_the_other_address(routed: Routed, family: AddressFamily, check: 
     mid = routed.mid
     traffic = Datagrams(routed.left, mid, family, port=PORT)
     check("control before", traffic.exchange([b"plain"]), [b"plain"])
-    shown: list[tuple[str, bool]] = []
+    ends = (mid.interface("eth0"), mid.interface("eth1"))
+    shown: list[tuple[str, bool, int, int]] = []
     with mid.driver() as driver:
         handle = driver.create_handle(family, ALL_TYPES)
         by_forward = True
@@ -152,7 +154,8 @@ def traffic_for_the_other_address(routed: Routed, family: AddressFamily, check: 
             if seen.view.destination_port != PORT:
                 return seen.permit()
             through = bool(seen.flags & ConditionFlag.IS_INBOUND_PASS_THRU)
-            shown.append((handle.state(seen.net_buffer_list)[0].name, through))
+            way = (seen.value("SOURCE_INTERFACE_INDEX"), seen.value("DESTINATION_INTERFACE_INDEX"))
+            shown.append((handle.state(seen.net_buffer_list)[0].name, through, *way))
             if seen.injected_by(handle):
                 return seen.permit()
             inject_by(handle, driver, seen, family, forward=by_forward)
@@ -161,13 +164,14 @@ def traffic_for_the_other_address(routed: Routed, family: AddressFamily, check: 
         driver.add(pass_on, "IPFORWARD", family)
         check("forwarded: not delivered", traffic.exchange([b"weak"]), [])
         check("completions", driver.done.counted(), {"INVALID_PARAMETER": 1})
-        check("shown", shown, [("NOT_INJECTED", True)])
+        check("shown", shown, [("NOT_INJECTED", True, *ends)])
         driver.done.statuses.clear()
         shown.clear()
         by_forward = False
         check("received: delivered", traffic.exchange([b"weak"]), [b"weak"])
         check("completions then", driver.done.counted(), {"SUCCESS": 1})
-        check("shown then", shown, [("NOT_INJECTED", True), ("INJECTED_BY_SELF", True)])
+        expected = [("NOT_INJECTED", True, *ends), ("INJECTED_BY_SELF", True, *ends)]
+        check("shown then", shown, expected)
     check("control after", traffic.exchange([b"plain"]), [b"plain"])
 
 

@@ -16,7 +16,9 @@ from emulator.traffic import Datagrams
 from emulator.wfptypes import Action, AddressFamily, InjectionType, TagEvent
 
 
-@scenario(cases=("G01",), rules=("GE-14", "GE-19", "QS-4", "QS-5"))
+@scenario(
+    cases=("G01",), rules=("GE-12", "GE-13", "GE-14", "GE-19", "QS-3", "QS-4", "QS-5", "QS-8")
+)
 def two_cloning_drivers(two_drivers: TwoDrivers, family: AddressFamily, check: Checks) -> None:
     """Two drivers that both clone and inject stop after one pass each: the packet arrives once.
 
@@ -50,7 +52,7 @@ def _cloning(driver: Driver, family: AddressFamily, states: list[str]) -> Callab
     return classify
 
 
-@scenario(cases=("G05",), rules=("FI-1", "FI-2"))
+@scenario(cases=("G05",), rules=("FI-1", "FI-2", "CO-14", "CO-15"))
 def soft_and_hard_permits(two_drivers: TwoDrivers, family: AddressFamily, check: Checks) -> None:
     """A soft permit is overridden by a lighter driver's block, a hard one only by a callout's veto.
 
@@ -148,6 +150,7 @@ def a_clone_that_is_freed(two_drivers: TwoDrivers, family: AddressFamily, check:
     for moves in (True, False):
         tags.clone_moves = moves
         injecting.network_send(bed.a.create(made_packet(bed, family, b"injected")), bed.a.done)
+        bed.host.stack.settle()
         check("what arrives", traffic.exchange([b"plain"]), [b"injected", b"plain"])
         here, there = (None, "mine") if moves else ("mine", None)
         what = "a clone takes the tag" if moves else "a clone leaves the tag"

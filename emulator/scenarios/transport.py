@@ -53,7 +53,7 @@ def in_states(layers: tuple[str, ...], state: str) -> list[tuple[str, str]]:
     return [(layer, state) for layer in layers]
 
 
-@scenario(cases=("C22",), rules=("TR-7", "GE-10", "GE-11", "LA-14"))
+@scenario(cases=("C22",), rules=("TR-7", "GE-10", "GE-11", "LA-14", "FL-8"))
 def received_again_from_the_bottom(pair: Pair, family: AddressFamily, check: Checks) -> None:
     """A datagram taken at DATAGRAM_DATA and received again passes every inbound layer anew, as its driver's own.
 
@@ -65,11 +65,20 @@ def received_again_from_the_bottom(pair: Pair, family: AddressFamily, check: Che
     with pair.host.driver() as driver:
         handle = driver.create_handle(family, TRANSPORT)
         log = logged(driver, family, handle, INWARD)
+        flows: list[tuple[str, bool]] = []
+
+        def first_flow(seen: Indication) -> None:
+            if of_port(seen) and len(flows) < 2:
+                flows.append((seen.info.group, seen.flow_handle > 0))
+
+        for layer in ("INBOUND_TRANSPORT", "DATAGRAM_DATA"):
+            driver.add(first_flow, layer, family, action=Action.CALLOUT_INSPECTION, weight=2**60)
         driver.add(Reinject(handle, driver.done, only=of_port), "DATAGRAM_DATA", family)
         known = tuple(layer for layer in INWARD if layer not in ALE)
         check("the first arrives", traffic.exchange([b"first"]), [b"first"])
         fresh, again = in_states(INWARD, "NOT_INJECTED"), in_states(known, "INJECTED_BY_SELF")
         check("what was shown", log, fresh + again)
+        check("in a flow from its authorisation on", flows, [("INBOUND_TRANSPORT", False), ("DATAGRAM_DATA", True)])
         log.clear()
         check("the second arrives", traffic.exchange([b"second"]), [b"second"])
         check("it is authorised already", log, in_states(known, "NOT_INJECTED") + again)

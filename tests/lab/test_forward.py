@@ -7,25 +7,24 @@ from collections import Counter
 
 import pytest
 
-from emulator.checksums import fix_checksums
 from emulator.indication import Indication
-from emulator.interfaces import SUB_INTERFACE
 from emulator.netbuffer import NetBufferList
 from emulator.octets import IpView
 from emulator.topology import Empty, Host, Pair, Routed
 from emulator.traffic import Datagrams
 from emulator.wfptypes import AddressFamily, ConditionFlag
 from tests.lab.conftest import Completions, Strict
-from tests.lab.forwarding import EVERY_IP_LAYER, FORWARD, V4, by_port, destination_field, finish, inject
+from tests.lab.forwarding import EVERY_IP_LAYER, FORWARD, V4, by_port, finish, inject
 from tests.lab.network_packets import PORT, Decide, Watch, at, between
 from tests.lab.putting_back import ALL_TYPES, PutBack, forgiven, inspect
 
 
+@pytest.mark.case("E01")
 @pytest.mark.rule("FW-1", "FW-3", "FW-5", "FW-8", "FW-10", "GE-12", "LA-31", "MD-2", "DC-3")
 def test_transit_packets_are_put_back_and_no_layer_sees_them_again(
     routed: Routed, family: AddressFamily, way: str
 ) -> None:
-    """E01: all arrive, TTL lowered once, one indication each, also for another callout."""
+    """All arrive, TTL lowered once, one indication each, also for another callout."""
     stack, traffic = routed.mid.stack, Datagrams(routed.left, routed.right, family)
     assert traffic.exchange([b"before"]) == [b"before"]
     handle = stack.create_handle(family, ALL_TYPES)
@@ -73,91 +72,6 @@ def test_without_forwarding_nothing_is_shown(pair: Pair, family: AddressFamily) 
     Datagrams(pair.peer, pair.host, family).canary()
     assert watch.layers == []
     finish(stack)
-
-
-@pytest.mark.rule("FW-1", "FW-11")
-def test_a_changed_destination_is_routed_and_resolved_anew(routed: Routed, family: AddressFamily, way: str) -> None:
-    """E02: to another address on the right, whose neighbour entry differs."""
-    other = "10.2.0.9" if family == V4 else "fd02::9"
-    routed.far.ends[0].add_address(f"{other}/{24 if family == V4 else 64}")
-    stack, traffic = routed.mid.stack, Datagrams(routed.left, routed.right, family)
-    receiver = routed.right.socket(family, port=PORT, address=other)
-    handle = stack.create_handle(family, FORWARD)
-
-    def to_other(seen: Indication, clone: NetBufferList) -> None:
-        octets = bytearray(clone.octets)
-        octets[destination_field(family)] = ipaddress.ip_address(other).packed
-        fix_checksums(octets)
-        clone.write(0, octets)
-
-    at(stack, PutBack(stack, handle, only=by_port, edit=to_other), "IPFORWARD", family=family)
-    assert traffic.exchange([b"moved"]) == []
-    assert receiver.recv(100) == b"moved"
-    finish(stack, handle)
-
-
-@pytest.mark.rule("FW-7")
-def test_an_address_of_the_router_itself_is_not_reached_by_forward(
-    routed: Routed, family: AddressFamily, way: str
-) -> None:
-    """E03."""
-    stack, traffic = routed.mid.stack, Datagrams(routed.left, routed.right, family)
-    receiver = routed.mid.socket(family, port=PORT)
-    handle = stack.create_handle(family, FORWARD)
-
-    def to_itself(seen: Indication, clone: NetBufferList) -> None:
-        octets = bytearray(clone.octets)
-        octets[destination_field(family)] = routed.mid.octets(family)
-        fix_checksums(octets)
-        clone.write(0, octets)
-
-    callout = PutBack(stack, handle, only=by_port, edit=to_itself)
-    at(stack, callout, "IPFORWARD", family=family)
-    assert traffic.exchange([b"lost"]) == []
-    assert callout.done.names == ["INVALID_PARAMETER"]
-    receiver.setblocking(False)
-    with pytest.raises(BlockingIOError):
-        receiver.recv(100)
-    finish(stack, handle)
-
-
-@pytest.mark.rule("FW-7", "LA-37")
-@pytest.mark.parametrize("function", ["forward", "network_receive"])
-def test_weak_host_traffic_passes_through_by_the_function_of_its_direction(
-    routed: Routed, family: AddressFamily, function: str
-) -> None:
-    """E04: from the left, for the address of the right interface."""
-    stack = routed.mid.stack
-    traffic = Datagrams(routed.left, routed.mid, family)
-    assert traffic.exchange([b"control"]) == [b"control"]
-    handle, done = stack.create_handle(family, ALL_TYPES), Completions(stack)
-    shown: list[tuple[str, bool, int, int]] = []
-
-    def decide(seen: Indication, item: NetBufferList) -> None:
-        through = bool(seen.flags & ConditionFlag.IS_INBOUND_PASS_THRU)
-        source, destination = seen.value("SOURCE_INTERFACE_INDEX"), seen.value("DESTINATION_INTERFACE_INDEX")
-        shown.append((handle.state(item)[0].name, through, source, destination))
-        if handle.is_mine(item):
-            return seen.permit()
-        if function == "forward":
-            handle.forward(seen.clone(), done, family=family, interface=destination)
-        else:
-            handle.network_receive(seen.clone(), done, interface=source, sub_interface=SUB_INTERFACE)
-        return seen.block(absorb=True)
-
-    at(stack, Decide(decide), "IPFORWARD", family=family)
-    index = routed.mid.interface
-    ends = (index("eth0"), index("eth1"))
-    if function == "forward":
-        assert traffic.exchange([b"weak"]) == []
-        assert done.names == ["INVALID_PARAMETER"]
-        assert shown == [("NOT_INJECTED", True, *ends)]
-    else:
-        assert traffic.exchange([b"weak"]) == [b"weak"]
-        assert done.names == ["SUCCESS"]
-        assert shown == [("NOT_INJECTED", True, *ends), ("INJECTED_BY_SELF", True, *ends)]
-    finish(stack, handle)
-    assert traffic.exchange([b"after"]) == [b"after"]
 
 
 @pytest.mark.rule("FW-7", "LA-37")

@@ -24,8 +24,7 @@ from tests.lab.layer_log import (
     finish,
     send_raw,
 )
-from tests.lab.network_packets import at, udp
-from tests.lab.putting_back import ALL_TYPES, PutBack
+from tests.lab.network_packets import udp
 
 
 def four_fragments(pair: Pair, family: AddressFamily) -> list[bytes]:
@@ -93,31 +92,3 @@ def test_blocking_one_fragment_leaves_nothing_to_reassemble(pair: Pair, family: 
     names = Counter(name for name, _ in log.take())
     assert names == {"plain": 4, "fragment": 3}
     finish(stack)
-
-
-@pytest.mark.rule("NR-16", "NR-1", "QS-8")
-@pytest.mark.parametrize("by_verdict", [True, False])
-def test_fragments_put_back_one_by_one_arrive_once(pair: Pair, family: AddressFamily, by_verdict: bool) -> None:
-    """B12: at the fragment indication alone; the reassembled packet counts as injected."""
-    stack, traffic = pair.host.stack, Datagrams(pair.peer, pair.host, family)
-    stack.injector.verdicts = by_verdict
-    handle = stack.create_handle(family, ALL_TYPES)
-    states: list[tuple[str, str]] = []
-
-    def only(seen: Indication) -> bool:
-        if seen.view.protocol != 17 or by_port(seen, 40999):
-            return False
-        state = handle.state(seen.net_buffer_list)[0].name
-        states.append((kind(seen)[0], state))
-        return bool(seen.flags & ConditionFlag.IS_FRAGMENT)
-
-    callout = PutBack(stack, handle, only=only)
-    at(stack, callout, "INBOUND_IPPACKET", family=family)
-    send_raw(pair.peer, family, pair.host.address(family), *four_fragments(pair, family))
-    assert [len(octets) for octets in traffic.arrived()] == [3072]
-    counted = Counter(states)
-    assert counted["fragment", "NOT_INJECTED"] == counted["fragment", "INJECTED_BY_SELF"] == 4
-    assert counted["reassembled", "INJECTED_BY_SELF"] == 1
-    assert counted["reassembled", "NOT_INJECTED"] == 0
-    assert callout.done.names == ["SUCCESS"] * 4
-    finish(stack, handle)

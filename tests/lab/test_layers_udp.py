@@ -8,11 +8,9 @@ from typing import Any
 import pytest
 
 from emulator.callout import Callout
-from emulator.filters import Condition, MatchType
 from emulator.indication import Indication
 from emulator.interfaces import SUB_INTERFACE
 from emulator.layers import layer_of
-from emulator.netbuffer import NetBufferList
 from emulator.paths.queue import QueueBackend
 from emulator.topology import HostOptions, Pair, Routed
 from emulator.traffic import Datagrams
@@ -22,7 +20,6 @@ from tests.lab.layer_log import (
     ALE,
     IP,
     LINUX,
-    TCP_PORT,
     TRANSPORT,
     V4,
     V6,
@@ -30,8 +27,7 @@ from tests.lab.layer_log import (
     by_port,
     finish,
 )
-from tests.lab.network_packets import PORT, Decide, between
-from tests.lab.putting_back import ALL_TYPES
+from tests.lab.network_packets import PORT, between
 
 
 @pytest.mark.rule("LA-14", "FL-7", "LA-3")
@@ -153,44 +149,6 @@ def test_a_datagram_with_a_wrong_checksum_ends_at_the_ip_layer(
 
 
 
-
-
-@pytest.mark.rule("LA-13", "TR-7")
-def test_an_answer_redirected_at_inbound_transport_matches_no_socket(pair: Pair, family: AddressFamily) -> None:
-    """B10: outbound 10.0.0.2 -> 10.0.0.9, the way back at INBOUND_TRANSPORT: too late, no endpoint."""
-    from emulator.construct import construct_ip_header
-
-    stack = pair.host.stack
-    other = "10.0.0.9" if family == V4 else "fd00::9"
-    pair.link.ends[1].add_address(f"{other}/{24 if family == V4 else 64}")
-    octets = socket.inet_pton(LINUX[family], other)
-    handle, done = stack.create_handle(family, ALL_TYPES), Completions(stack)
-
-    def out(seen: Indication, item: NetBufferList) -> None:
-        if handle.is_mine(item):
-            return seen.permit()
-        clone, view = stack.core.ownership.deep_clone(item), seen.view
-        construct_ip_header(stack.core, clone, view.header_size, family, view.source, octets, view.protocol)
-        handle.network_send(clone, done)
-        return seen.block(absorb=True)
-
-    stack.add_filter(
-        layer_of("OUTBOUND_IPPACKET", family.version), stack.register(Decide(out, port=TCP_PORT)),
-        conditions=[Condition("IP_REMOTE_ADDRESS", MatchType.EQUAL, pair.peer.address(family))],
-    )  # fmt: skip
-    log = Log(stack, family, "INBOUND_TRANSPORT", "INBOUND_TRANSPORT_DISCARD", "OUTBOUND_TRANSPORT")
-    listener = pair.peer.socket(family, socket.SOCK_STREAM, port=TCP_PORT, address=other)
-    listener.listen()
-    client = pair.host.socket(family, socket.SOCK_STREAM)
-    client.settimeout(0.5)
-    with pytest.raises((TimeoutError, ConnectionRefusedError)):
-        client.connect((pair.peer.address(family), TCP_PORT))
-    client.close()
-    stack.settle()
-    entries = log.take()
-    assert "INBOUND_TRANSPORT_DISCARD" in entries
-    assert "INBOUND_TRANSPORT" not in entries
-    finish(stack, handle)
 
 
 @pytest.mark.rule("FW-3", "NR-11")

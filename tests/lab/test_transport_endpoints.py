@@ -13,14 +13,13 @@ from emulator.injection import SendParams
 from emulator.netbuffer import NetBufferList
 from emulator.octets import IpView
 from emulator.paths.endpoints import Endpoint
-from emulator.topology import Empty, Host, Pair
+from emulator.topology import Pair
 from emulator.traffic import Datagrams
 from emulator.wfptypes import AddressFamily
-from tests.lab.conftest import Completions, Strict, expected_violations
+from tests.lab.conftest import Completions, expected_violations
 from tests.lab.network_packets import PORT, Decide, Watch, at
 from tests.lab.putting_back import PutBack, inspect
 from tests.lab.sending import (
-    LINUX,
     TRANSPORT,
     V4,
     V6,
@@ -29,7 +28,6 @@ from tests.lab.sending import (
     finish,
     made,
     send,
-    upper,
 )
 
 
@@ -127,49 +125,6 @@ def test_another_remote_address_redirects_the_packet(pair: Pair, family: Address
     stack.settle()
     assert out.done.names == ["SUCCESS"]
     finish(pair, handle)
-
-
-@pytest.fixture
-def forked(beds: Strict) -> tuple[Host, Host, Host]:
-    """near === host === far: two links, each a subnet of its own."""
-    bed = beds.make(Empty)
-    host = bed.add_host("host", "10.1.0.1", "fd01::1", emulated=True)
-    near = bed.add_host("near", "10.1.0.2", "fd01::2")
-    far = bed.add_host("far", "10.2.0.2", "fd02::2")
-    for number, other in ((1, near), (2, far)):
-        prefix = (f"10.{number}.0.", f"fd0{number}::")
-        bed.lab.link(
-            host.namespace, other.namespace,
-            addresses=([f"{prefix[0]}1/24", f"{prefix[1]}1/64"], [f"{prefix[0]}2/24", f"{prefix[1]}2/64"]),
-        )  # fmt: skip
-    return host, near, far
-
-
-@pytest.mark.rule("TS-5", "TS-7")
-def test_a_remote_address_elsewhere_is_routed_anew(
-    forked: tuple[Host, Host, Host], family: AddressFamily
-) -> None:
-    """C17: out by the other link, from the address of that link."""
-    host, near, far = forked
-    stack = host.stack
-    receiver = far.socket(family, port=PORT)
-    handle = stack.create_handle(family, TRANSPORT)
-
-    class Elsewhere(PutBack):
-        def send_params(self, seen: Indication) -> SendParams:
-            return SendParams(far.octets(family))
-
-    callout = Elsewhere(stack, handle, only=by_port, edit=upper)
-    at(stack, callout, "OUTBOUND_TRANSPORT", family=family)
-    unbound = host.namespace.open_in(lambda: socket.socket(LINUX[family], socket.SOCK_DGRAM))
-    with unbound:
-        unbound.sendto(b"hello", (near.address(family), PORT))
-        octets, source = receiver.recvfrom(100)
-    assert (octets, source[0]) == (b"HELLO", "10.2.0.1" if family == V4 else "fd02::1")
-    handle_filters = list(stack.core.engine.filters)
-    for number in handle_filters:
-        stack.core.engine.delete_filter(number)
-    handle.destroy()
 
 
 @pytest.mark.rule("TS-9", "MD-10")

@@ -94,32 +94,6 @@ def test_a_clone_that_was_not_retreated_fails(pair: Pair, family: AddressFamily,
     finish(pair, handle)
 
 
-@pytest.mark.rule("TR-7", "GE-10", "GE-11", "LA-14", "FL-8")
-def test_it_re_enters_at_the_bottom_of_the_receive_path(pair: Pair, family: AddressFamily, way: str) -> None:
-    """C22: the captured datagram through all layers, then the injected one from the IP layer on."""
-    stack, traffic = pair.host.stack, Datagrams(pair.peer, pair.host, family)
-    handle = stack.create_handle(family, TRANSPORT)
-    log: list[tuple[str, str]] = []
-    flows: list[tuple[str, int]] = []
-
-    def note(seen: Indication) -> None:
-        if by_port(seen):
-            log.append((seen.info.group, handle.state(seen.net_buffer_list)[0].name))
-            flows.append((seen.info.group, seen.flow_handle))
-
-    inspect(stack, note, *IN_LAYERS, family=family)
-    at(stack, PutBack(stack, handle, only=by_port), "DATAGRAM_DATA", family=family)
-    assert traffic.exchange([b"first"]) == [b"first"]
-    first = [(layer, "NOT_INJECTED") for layer in IN_LAYERS]
-    again = [(layer, "INJECTED_BY_SELF") for layer in IN_LAYERS if not layer.startswith("ALE")]
-    assert log == first + again
-    numbers = dict(flows[2:5])
-    assert set(numbers.values()) == {flows[4][1]}
-    assert flows[1] == ("INBOUND_TRANSPORT", 0), "not authorised yet"
-    assert flows[4][1] > 0
-    finish(pair, handle)
-
-
 @pytest.mark.rule("TR-4", "GE-16", "NR-7", "CF-9")
 def test_a_changed_payload_needs_its_checksum(pair: Pair, family: AddressFamily, way: str) -> None:
     stack, traffic = pair.host.stack, Datagrams(pair.peer, pair.host, family)

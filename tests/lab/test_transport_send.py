@@ -23,7 +23,6 @@ from tests.lab.putting_back import ALL_TYPES, PutBack, Worker, forgiven, inspect
 from tests.lab.sending import (
     LINUX,
     TRANSPORT,
-    UP_LAYERS,
     V4,
     by_port,
     datagram,
@@ -54,31 +53,6 @@ def test_what_begins_at_the_transport_header_gets_the_stacks_ip_header(
     used(pair, way)
     finish(pair, handle)
     assert traffic.exchange([b"after"]) == [b"after"]
-
-
-@pytest.mark.rule("TS-22", "GE-10", "GE-11", "LA-14", "QS-3")
-def test_it_re_enters_at_the_top_of_the_send_path(pair: Pair, family: AddressFamily, way: str) -> None:
-    """C23: the captured datagram, then the injected one, which is authorised already."""
-    stack, traffic = pair.host.stack, Datagrams(pair.host, pair.peer, family)
-    handle = stack.create_handle(family, TRANSPORT)
-    log: list[tuple[str, str]] = []
-
-    def note(seen: Indication) -> None:
-        if by_port(seen):
-            item = seen.net_buffer_list
-            log.append((seen.info.group, handle.state(item)[0].name if item is not None else "NO_DATA"))
-
-    inspect(stack, note, *UP_LAYERS, family=family)
-    at(stack, PutBack(stack, handle, only=by_port), "OUTBOUND_TRANSPORT", family=family)
-    assert traffic.exchange([b"first"]) == [b"first"]
-    fresh = [(layer, "NOT_INJECTED") for layer in UP_LAYERS[:4]]
-    again = [(layer, "INJECTED_BY_SELF") for layer in UP_LAYERS[2:]]
-    assert log == fresh + again
-    log.clear()
-    assert traffic.exchange([b"second"]) == [b"second"]
-    assert log == fresh[2:] + again
-    used(pair, way)
-    finish(pair, handle)
 
 
 @pytest.mark.rule("TS-3", "TS-14")
