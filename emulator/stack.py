@@ -133,6 +133,7 @@ class Stack:
         self.packets.on_thread = self.loop.post
         self.injector.waiting = self._wait_for
         self.injector.sender.need_exact = self.hooks.need_exact
+        self.hooks.shows_all = lambda: self.trace is not None or self.timing is not None
         self.course.reset = self.resets.of_packet
         self.core.engine.flows.on_abort = self._abort
         self.endpoints.own_inodes = lambda: {*self.sockets.inodes(), *self.raw.inodes()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -9,7 +10,7 @@ from contextlib import suppress
 from netns.errors import KernelRefused, MissingFeature, ProgramFailed
 from netns.namespace import Namespace
 from netns.nftcompat import QueueChain, add_queue_chains, chain_name
-from netns.ruletext import Hook, QueueRule, hooks_of, prefix
+from netns.ruletext import Among, Hook, QueueRule, hooks_of, merged_ports, merged_prefixes, prefix
 
 FAMILIES = (4, 6)
 FAMILY = {4: "ip", 6: "ip6"}
@@ -92,7 +93,11 @@ class NftRules:
             rule = item.get("rule")
             if rule and rule["chain"] in found:
                 counters = [part["counter"] for part in rule["expr"] if "counter" in part]
-                found[Hook(rule["chain"])].append(counters[0]["packets"])
+                taken, counts = counters[0]["packets"], found[Hook(rule["chain"])]
+                if int(rule.get("comment", -1)) == len(counts) - 1 >= 0:  # one more of those that belong together
+                    counts[-1] += taken
+                else:
+                    counts.append(taken)
         return found
 
     def _table(self, family: int) -> str:
@@ -114,10 +119,67 @@ class NftRules:
             self._queues[family] |= wanted
 
 
-def nft_rule(rule: QueueRule, *, by_xtables: bool) -> str:
-    """One rule as nft reads it; by xtables it leads to a chain that queues."""
+HASHED_LENGTHS = 3
+"""Lengths of prefixes that are looked up one after the other, by hash."""
+HASHED_PORTS = 1024
+FRAGMENT = {4: "ip frag-off & 0x1fff != 0", 6: "exthdr frag exists"}
+
+
+def nft_among(among: Among, family: int) -> list[str]:
+    """What each of the rules has to test that together take the packets somebody may want.
+
+    Packets that nobody wants meet all of them: each test begins with what fails soonest, and looks values up by
+    hash, which is three times as fast as by range.
+    """
+    tests = [f"meta mark and {mark.mask:#x} == {mark.value:#x}" for mark in among.marks]
+    for side, prefixes in (("saddr", among.sources), ("daddr", among.destinations)):
+        tests += _address_tests(f"{FAMILY[family]} {side}", merged_prefixes(prefixes))
+    for side, ports in (("sport", among.source_ports), ("dport", among.destination_ports)):
+        if ports:
+            tests.append(f"th {side} {{ {_ports_text(merged_ports(ports))} }} meta l4proto {{ tcp, udp }}")
+    if among.source_ports or among.destination_ports:
+        tests += ["meta l4proto != udp meta l4proto != tcp", FRAGMENT[family]]
+    if among.protocols:
+        tests.append(f"meta l4proto {{ {', '.join(map(str, sorted(set(among.protocols))))} }}")
+    return tests
+
+
+def _address_tests(side: str, prefixes: Sequence[str]) -> list[str]:
+    by_length: dict[int, list[str]] = {}
+    for text in prefixes:
+        address, _, length = text.partition("/")
+        by_length.setdefault(int(length), []).append(address)
+    if len(by_length) > HASHED_LENGTHS:
+        return [f"{side} {{ {', '.join(prefixes)} }}"]
+    return [
+        f"{side}{_masked(prefixes[0], length)} {{ {', '.join(addresses)} }}"
+        for length, addresses in sorted(by_length.items(), reverse=True)
+    ]
+
+
+def _masked(like: str, length: int) -> str:
+    network = ipaddress.ip_network(f"{like.partition('/')[0]}/{length}", strict=False)
+    return "" if length == network.max_prefixlen else f" & {network.netmask}"
+
+
+def _ports_text(ranges: Sequence[tuple[int, int]]) -> str:
+    if sum(last - first + 1 for first, last in ranges) <= HASHED_PORTS:
+        return ", ".join(str(port) for first, last in ranges for port in range(first, last + 1))
+    return ", ".join(f"{first}-{last}" for first, last in ranges)
+
+
+def nft_rules(rule: QueueRule, number: int, *, by_xtables: bool) -> list[str]:
+    """The rules of nft that stand for one; several are told to belong together by a comment, its number."""
+    if rule.among is None:
+        return [nft_rule(rule, by_xtables=by_xtables)]
+    belongs = f' comment "{number}"'
+    return [nft_rule(rule, by_xtables=by_xtables, first=test) + belongs for test in nft_among(rule.among, rule.family)]
+
+
+def nft_rule(rule: QueueRule, *, by_xtables: bool, first: str = "") -> str:
+    """One rule as nft reads it, with what it has to test first; by xtables it leads to a chain that queues."""
     address = FAMILY[rule.family]
-    words: list[str] = []
+    words: list[str] = [first] if first else []
     if rule.in_interface:
         words.append(f'iifname "{rule.in_interface}"')
     if rule.out_interface:
@@ -149,7 +211,8 @@ def chain_body(rules: Sequence[QueueRule], family: int, hook: Hook, by_xtables: 
     priority = PRIORITY_OF.get(hook, OTHER_PRIORITY)
     head = f"  type filter hook {hook.lower()} priority {priority}; policy accept;\n"
     ours = (rule for rule in rules if rule.family == family and rule.hook is hook)
-    return head + "".join(f"  {nft_rule(rule, by_xtables=by_xtables)}\n" for rule in ours)
+    lines = (line for number, rule in enumerate(ours) for line in nft_rules(rule, number, by_xtables=by_xtables))
+    return head + "".join(f"  {line}\n" for line in lines)
 
 
 def exchange_text(table: str, standing: Chains, wanted: Chains) -> str:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 from netns.interface import check_device_name
 
@@ -52,6 +52,31 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Among:
+    """Packets that somebody may want: those of one of these addresses, ports or protocols; ports are TCP's and UDP's.
+
+    Where ports are named, whatever has none belongs to it: other protocols, and fragments.
+    """
+
+    sources: tuple[str, ...] = ()
+    """Addresses or prefixes of the rule's family."""
+    destinations: tuple[str, ...] = ()
+    source_ports: tuple[Ports, ...] = ()
+    destination_ports: tuple[Ports, ...] = ()
+    protocols: tuple[int, ...] = ()
+    marks: tuple[Mark, ...] = ()
+    """Packets with one of these marks, whatever else they are."""
+
+    def __post_init__(self) -> None:
+        if not any((self.sources, self.destinations, self.source_ports, self.destination_ports, self.protocols,
+                    self.marks)):  # fmt: skip
+            raise ValueError("nothing is wanted: leave the rule out")
+        for first, last in (*self.source_ports, *self.destination_ports):
+            if not 0 <= first <= last <= PORT_LAST:
+                raise ValueError(f"ports {first} to {last} are not first and last of a range")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QueueRule:
     """Hands matching packets to a netfilter queue; with several rules the first that matches has it.
 
@@ -78,6 +103,8 @@ class QueueRule:
     out_interface: str | None = None
     bypass: bool = False
     """Let packets pass when nobody listens."""
+    among: Among | None = None
+    """Nobody wants other packets: they are not queued where that can be told; by iptables they are."""
 
     def __post_init__(self) -> None:
         if self.family not in (4, 6):
@@ -119,6 +146,23 @@ def check_tag(tag: str) -> str:
 def hooks_of(rules: Iterable[QueueRule], family: int) -> frozenset[Hook]:
     """The hooks at which `rules` stand for one family."""
     return frozenset(rule.hook for rule in rules if rule.family == family)
+
+
+def merged_prefixes(prefixes: Iterable[str]) -> list[str]:
+    """The same addresses in the fewest prefixes, in order; all of one family."""
+    networks: list[Any] = [ipaddress.ip_network(text, strict=False) for text in prefixes]
+    return [str(network) for network in ipaddress.collapse_addresses(networks)]
+
+
+def merged_ports(ranges: Iterable[Ports]) -> list[Ports]:
+    """The same ports in the fewest ranges, in order."""
+    merged: list[Ports] = []
+    for first, last in sorted(ranges):
+        if merged and first <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
+        else:
+            merged.append((first, last))
+    return merged
 
 
 def prefix(text: str) -> str:

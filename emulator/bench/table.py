@@ -8,6 +8,8 @@ from typing import Any, TextIO
 
 from emulator.bench.row import Failed, Result, Skipped
 
+WIDTH = 140
+"""Of what is written to a file."""
 Outcome = Result | Skipped | Failed
 
 
@@ -23,7 +25,7 @@ def as_text(outcomes: Sequence[Outcome], facts: Mapping[str, Any], out: TextIO) 
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(file=out, soft_wrap=False, highlight=False)
+    console = Console(file=out, highlight=False, width=None if out.isatty() else WIDTH)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("row", no_wrap=True)
     table.add_column("÷ peer")

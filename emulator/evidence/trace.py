@@ -130,6 +130,7 @@ class HostTrace:
         queue = self.stack.packets.queue
         if queue is not None:
             self.stack.packets.queue = TracedQueue(queue, self)
+            self.stack.hooks.follow()  # from now on all packets are shown
 
     # -- the queue --------------------------------------------------------------------------------------
 

@@ -6,19 +6,21 @@ Source: design of the hooks: docs/decisions.md; FW-5, FW-7, LA-20, NS-19.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, Literal
 
 from emulator.ledger import EXEMPT_MAGIC, FRAGMENT_BIT, MAGIC, MAGIC_MASK
 from emulator.paths.plans import FORWARD, INPUT, POSTROUTING, PREROUTING, hooks_for
 from emulator.paths.queue import HookNumber
+from emulator.paths.wanted import wanted_at
 
 if TYPE_CHECKING:
     from emulator.interfaces import InterfaceTable
     from emulator.paths.packets import PacketPath
     from netns.namespace import Namespace
     from netns.rules import InstalledRules
-    from netns.ruletext import Mark, QueueRule
+    from netns.ruletext import Among, Mark, QueueRule
 
 HookSet = set[tuple[int, int]]
 """(hook, IP version) pairs."""
@@ -41,6 +43,8 @@ class Hooks:
         self._exact_only: HookSet = set()
         """Of those, the ones at which nothing but packets with a mark of ours is taken."""
         self._guard = threading.RLock()
+        self.shows_all: Callable[[], bool] = lambda: False
+        """Whether also packets that no filter wants have to come here."""
 
     def follow(self) -> HookSet:
         """Watch what the filters in force need; returns the hooks that are watched no longer.
@@ -62,6 +66,14 @@ class Hooks:
             self._install(wanted)
             packets.hooks = wanted | self._exact_only
             return before - packets.hooks
+
+    def _among(self, where: tuple[int, int], wanted: HookSet) -> Among | None:
+        """What of a hook's packets the filters in force may want; None for all."""
+        if where not in wanted or self._packets.groups is not None or self.shows_all():
+            return None
+        if where[0] in (INPUT, POSTROUTING) and where[1] in self._packets.course.forwards:
+            return None
+        return wanted_at(*where, list(self._packets.core.engine.filters.values()), wanted)
 
     def refresh(self) -> None:
         """Interfaces or addresses have changed: the rules that name them follow."""
@@ -103,6 +115,7 @@ class Hooks:
                 queue=self._queue,
                 exempt=Mark(EXEMPT_MAGIC << 24, MAGIC_MASK),
                 marked=self._marked((hook, version)),
+                among=self._among((hook, version), wanted),
             )
             for hook, version in sorted(wanted | self._gathered | self._exact_only)
         ]

@@ -6,8 +6,8 @@ import pytest
 
 from netns.errors import BadName
 from netns.iptablesrules import chain_of, iptables_rule, iptables_text
-from netns.nftrules import chain_body, exchange_text, nft_rule
-from netns.ruletext import Hook, Mark, QueueRule, check_tag
+from netns.nftrules import chain_body, exchange_text, nft_rule, nft_rules
+from netns.ruletext import Among, Hook, Mark, QueueRule, check_tag
 
 FULL_V4 = QueueRule(
     family=4,
@@ -56,6 +56,57 @@ def test_a_rule_can_be_for_marked_packets_only() -> None:
     rule = QueueRule(family=4, hook=Hook.INPUT, queue=3, marked=Mark(0x10, 0xF0))
     assert iptables_rule(rule) == "-m mark --mark 0x10/0xf0 -j NFQUEUE --queue-num 3"
     assert nft_rule(rule, by_xtables=False) == "meta mark and 0xf0 == 0x10 counter queue num 3"
+
+
+def among_of(**fields: Any) -> list[str]:
+    """The rules of nft for those that may be wanted."""
+    rule = QueueRule(family=fields.pop("family", 4), hook=Hook.OUTPUT, queue=3, among=Among(**fields))
+    return nft_rules(rule, 5, by_xtables=False)
+
+
+def test_packets_that_may_be_wanted_take_several_rules_that_are_told_to_be_one() -> None:
+    lines = among_of(marks=(Mark(0x10, 0xF0),), protocols=(17, 6))
+    assert lines == [
+        'meta mark and 0xf0 == 0x10 counter queue num 3 comment "5"',
+        'meta l4proto { 6, 17 } counter queue num 3 comment "5"',
+    ]
+
+
+def test_addresses_are_looked_up_by_length_and_by_range_where_there_are_many_lengths() -> None:
+    few = among_of(sources=("10.0.0.1", "10.0.0.9", "10.1.2.3/24", "10.1.3.0/24"))
+    assert [line.partition(" counter")[0] for line in few] == [
+        "ip saddr { 10.0.0.1, 10.0.0.9 }", "ip saddr & 255.255.254.0 { 10.1.2.0 }"
+    ]  # fmt: skip
+    many = among_of(destinations=("10.0.0.0/8", "11.0.0.0/9", "12.0.0.0/10", "13.0.0.0/11"))
+    assert [line.partition(" counter")[0] for line in many] == [
+        "ip daddr { 10.0.0.0/8, 11.0.0.0/9, 12.0.0.0/10, 13.0.0.0/11 }"
+    ]
+    six = among_of(family=6, destinations=("fd00::1", "fd01::/64"))
+    assert [line.partition(" counter")[0] for line in six] == [
+        "ip6 daddr { fd00::1 }", "ip6 daddr & ffff:ffff:ffff:ffff:: { fd01:: }"
+    ]  # fmt: skip
+
+
+def test_whatever_has_no_ports_may_be_wanted_where_ports_are_named() -> None:
+    lines = [line.partition(" counter")[0] for line in among_of(destination_ports=((53, 53), (54, 55), (80, 80)))]
+    assert lines == [
+        "th dport { 53, 54, 55, 80 } meta l4proto { tcp, udp }",
+        "meta l4proto != udp meta l4proto != tcp",
+        "ip frag-off & 0x1fff != 0",
+    ]
+    assert among_of(source_ports=((1, 60000),))[0].startswith("th sport { 1-60000 } meta")
+
+
+def test_iptables_takes_what_nobody_may_want_too() -> None:
+    rule = QueueRule(family=4, hook=Hook.OUTPUT, queue=3, among=Among(protocols=(6,)))
+    assert iptables_rule(rule) == "-j NFQUEUE --queue-num 3"
+
+
+def test_wanting_nothing_is_no_rule() -> None:
+    with pytest.raises(ValueError, match="nothing is wanted"):
+        Among()
+    with pytest.raises(ValueError, match="first and last"):
+        Among(source_ports=((5, 4),))
 
 
 def test_prerouting_stands_ahead_of_reassembly() -> None:
