@@ -59,8 +59,6 @@ HOLD_SECONDS = 60
 """After how long a clone or a reference that a driver keeps is told of (NB-10)."""
 WIND_UP_SECONDS = 5.0
 """How long closing waits for the I/O thread to settle what it holds; a classify may keep it."""
-
-
 _SUCCESS = NtStatus.SUCCESS
 
 

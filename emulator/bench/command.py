@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -37,8 +36,7 @@ class Asked:
 
 def all_rows(place: Place, *, quick: bool) -> list[Row | Skipped]:
     """Every row there is, in order."""
-    there = [kind for kind in KINDS if find_spec(f"emulator.bench.{kind}") is not None]
-    return [row for kind in there for row in import_module(f"emulator.bench.{kind}").rows(place, quick=quick)]
+    return [row for kind in KINDS for row in import_module(f"emulator.bench.{kind}").rows(place, quick=quick)]
 
 
 def chosen(rows: Sequence[Row | Skipped], only: Sequence[str]) -> list[Row | Skipped]:

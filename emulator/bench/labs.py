@@ -72,6 +72,6 @@ def rows(place: Place, *, quick: bool) -> list[Row | Skipped]:
     return [
         Row(
             "lab-two-hosts", "ip -batch", "ms up and down", 2, lambda: ours(times), lambda: theirs(times),
-            at_most=True, rounds=5 if quick else 9, limit=limit,
+            at_most=True, rounds=3 if quick else 9, limit=limit,
         )
     ]  # fmt: skip

@@ -184,7 +184,7 @@ def rows(place: Place, *, quick: bool) -> list[Row | Skipped]:
     made: list[Row | Skipped] = []
     packets = 8000 if quick else 30000
     for where in (FORWARD, TRANSPORT):
-        made += _of_layer(place, where, packets, rounds=5 if quick else 9)
+        made += _of_layer(place, where, packets, rounds=3 if quick else 9)
     made += _beside_python(place, packets, quick=quick)
     return made
 

@@ -180,7 +180,7 @@ def _read(place: Place, packets: int, sent: float, spent: Spent) -> Reading:
 
 def rows(place: Place, *, quick: bool) -> list[Row | Skipped]:
     """The rows of packets that are sent."""
-    packets, rounds = (12800, 5) if quick else (64000, 9)
+    packets, rounds = (12800, 3) if quick else (64000, 9)
     slow = 300 if quick else 1500
     unit = "packets/s of processor"
     return [

@@ -69,7 +69,7 @@ def _read(place: Place, packets: int, spent: Spent, *, closed: bool) -> Reading:
 
 def rows(place: Place, *, quick: bool) -> list[Row | Skipped]:
     """The rows of traffic that no filter wants."""
-    packets, rounds = (20000, 7) if quick else (100000, 11)
+    packets, rounds = (20000, 5) if quick else (100000, 11)
 
     def row(where: Where) -> Row:
         return Row(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -14,6 +15,7 @@ from emulator.bench.command import CANNOT_RUN, MET, MISSED, chosen, exit_status,
 from emulator.bench.place import Place
 from emulator.bench.plots import shares
 from emulator.bench.row import Failed, Reading, Result, Row, Run, Skipped, measured
+from emulator.bench.streams import PACKAGES
 from emulator.bench.table import as_json, as_text
 from emulator.run.loading import BadTarget
 
@@ -105,6 +107,12 @@ def test_the_table_tells_what_was_missed_and_why() -> None:
     lines = {line.split()[0]: line for line in text.splitlines() if line.strip()}
     assert "MISSED" not in lines["quick"]
     assert " met " in lines["quick"]
+
+
+def test_the_launcher_installs_what_the_peers_are() -> None:
+    launcher = (Path(__file__).parents[3] / "wfplab").read_text()
+    (line,) = (line for line in launcher.splitlines() if line.startswith("for_bench="))
+    assert {f"={name}" for name in PACKAGES} <= {item[item.index("=") :] for item in line.split() if "=" in item[1:]}
 
 
 def test_plots_count_by_the_goal_whichever_way_is_better() -> None:
