@@ -82,6 +82,10 @@ class VethPair:
         for end in self.ends:
             end.set_offloads(on)
 
+    def release(self) -> None:
+        """Leave it to its namespaces, which are about to go, and it with them."""
+        self._closed = True
+
     def close(self) -> None:
         """Remove both ends; closing twice, or after its namespace, is allowed. Raises KernelRefused."""
         if not self._closed:
@@ -142,6 +146,10 @@ class Bridge:
                 ipr.link("set", index=index, master=master)
 
         self.namespace.netlink(plug)
+
+    def release(self) -> None:
+        """Leave it to its namespace, which is about to go, and it with that."""
+        self._closed = True
 
     def close(self) -> None:
         """Remove it; closing twice, or after its namespace, is allowed. Raises KernelRefused."""
