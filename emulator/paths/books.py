@@ -73,14 +73,17 @@ class Books:
         return not pending and not any(self.lost.values()) and all(not book.held for book in self.hooks.values())
 
     def as_dict(self) -> dict[str, object]:
-        """Plain values, for reports: hooks that were used, injections, losses, and whether the books closed."""
+        """Plain values, for reports: whether the books closed, losses, injections, and hooks that were used.
+
+        What is wrong comes first, so that it is seen where the rest is cut.
+        """
         return {
+            "closed": self.closed,
+            "lost": {cause: count for cause, count in self.lost.items() if count},
+            "injections": vars(self.injections).copy(),
             "hooks": {
                 HookNumber(number).name.lower(): {**vars(book), "held": book.held}
                 for number, book in self.hooks.items()
                 if book.offered
             },
-            "injections": vars(self.injections).copy(),
-            "lost": {cause: count for cause, count in self.lost.items() if count},
-            "closed": self.closed,
         }
