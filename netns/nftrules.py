@@ -180,14 +180,15 @@ def nft_rule(rule: QueueRule, *, by_xtables: bool, first: str = "") -> str:
     """One rule as nft reads it, with what it has to test first; by xtables it leads to a chain that queues."""
     address = FAMILY[rule.family]
     words: list[str] = [first] if first else []
-    if rule.in_interface:
-        words.append(f'iifname "{rule.in_interface}"')
-    if rule.out_interface:
-        words.append(f'oifname "{rule.out_interface}"')
+    # Addresses first: they are compared sooner than names, and nearly every packet fails here.
     if rule.source:
         words.append(f"{address} saddr {prefix(rule.source)}")
     if rule.destination:
         words.append(f"{address} daddr {prefix(rule.destination)}")
+    if rule.in_interface:
+        words.append(f'iifname "{rule.in_interface}"')
+    if rule.out_interface:
+        words.append(f'oifname "{rule.out_interface}"')
     if rule.protocol:
         words.append(f"meta l4proto {rule.protocol}")
     if rule.source_ports:

@@ -38,11 +38,11 @@ def test_every_field_of_a_rule_reaches_iptables() -> None:
 
 def test_every_field_of_a_rule_reaches_nft() -> None:
     assert nft_rule(FULL_V4, by_xtables=False) == (
-        'iifname "eth0" oifname "eth1" ip saddr 192.0.2.0/24 ip daddr 198.51.100.1/32 meta l4proto udp '
+        'ip saddr 192.0.2.0/24 ip daddr 198.51.100.1/32 iifname "eth0" oifname "eth1" meta l4proto udp '
         "th sport 1-5 th dport 53-53 meta mark and 0xff000000 != 0x5a000000 counter queue num 7"
     )
     assert nft_rule(FULL_V6, by_xtables=False) == (
-        'oifname "eth0" ip6 daddr 2001:db8::/32 meta l4proto 58 counter queue flags bypass num 0'
+        'ip6 daddr 2001:db8::/32 oifname "eth0" meta l4proto 58 counter queue flags bypass num 0'
     )
 
 
