@@ -188,9 +188,10 @@ def test_ssh_with_a_large_copy(
 def test_iperf3(ends: tuple[Host, Host], family: AddressFamily) -> None:
     program("iperf3")
     client, server = ends
-    serving = server.namespace.start(["iperf3", "-s", "-p", str(PORT), "-B", server.address(family)])
-    serving.wait_ready(port=PORT)
     for extra in (["-P", "8"], ["--bidir"], ["-R"]):
+        # A server for each run: one that has not noticed the end of a run refuses the next.
+        serving = server.namespace.start(["iperf3", "-s", "-1", "-p", str(PORT), "-B", server.address(family)])
+        serving.wait_ready(port=PORT)
         command = ["iperf3", "-J", "-c", server.address(family), "-p", str(PORT), "-t", "1", *extra]
         report = json.loads(client.namespace.run(command, timeout=40).stdout)
         assert "error" not in report
@@ -199,6 +200,7 @@ def test_iperf3(ends: tuple[Host, Host], family: AddressFamily) -> None:
         assert len(moved) == {"-P": 8, "--bidir": 2}.get(extra[0], 1)
         assert min(moved) > 0
         assert sum(moved) > 8 << 20
+        serving.wait(20)
 
 
 def test_a_thousand_short_connections(ends: tuple[Host, Host], family: AddressFamily, pair: Pair) -> None:
