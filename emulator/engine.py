@@ -32,6 +32,13 @@ if TYPE_CHECKING:
     from emulator.core import Core
 
 _BLOCK, _PERMIT = int(Action.BLOCK), int(Action.PERMIT)
+AUTHORISES = {
+    int(Layer.ALE_AUTH_CONNECT_V4): (4, True),
+    int(Layer.ALE_AUTH_CONNECT_V6): (6, True),
+    int(Layer.ALE_AUTH_RECV_ACCEPT_V4): (4, False),
+    int(Layer.ALE_AUTH_RECV_ACCEPT_V6): (6, False),
+}
+"""Which flows a layer authorises: (IP version, whether this host opened them)."""
 
 
 class FilterEngine(Arbiter):
@@ -179,6 +186,9 @@ class FilterEngine(Arbiter):
         if len(here) == 1 and not here[0].groups and here[0].kind not in (_BLOCK, _PERMIT):
             sole[layer] = here[0]
         self.sole = sole
+        if layer in AUTHORISES:
+            version, outbound = AUTHORISES[layer]
+            self.flows.table.reauthorise(version, outbound=outbound, asks=bool(built))
 
     def _callout_changed(self, key: UUID, callout: RegisteredCallout | None) -> None:
         with self._guard:

@@ -58,7 +58,9 @@ class FlowKey(NamedTuple):
 class Flow:
     """One conversation, from its authorisation to its end.  `number` is what callouts see as flow handle."""
 
-    __slots__ = ("number", "key", "outbound", "contexts", "last_seen", "ended", "kept", "classifying", "endpoint")
+    __slots__ = (
+        "number", "key", "outbound", "contexts", "last_seen", "ended", "kept", "stale", "classifying", "endpoint",
+    )  # fmt: skip
 
     def __init__(self, number: int, key: FlowKey, outbound: bool, now: float) -> None:
         self.number = number
@@ -71,6 +73,8 @@ class Flow:
         self.ended = False
         self.kept = False
         """True while the stream path carries the connection: it alone knows when that is over."""
+        self.stale = False
+        """The filters that authorised it have changed since: its next packet asks them again (FI-7)."""
         self.classifying: defaultdict[int, int] = defaultdict(int)
         """Running classifies by callout id: a context is not deleted under one (FL-4, FL-10)."""
         self.endpoint: Any = None
@@ -122,6 +126,15 @@ class FlowTable:
             del self._by_key[flow.key]
         del self._by_number[flow.number]
         self._on_end(flow)
+
+    def reauthorise(self, version: int, *, outbound: bool, asks: bool) -> None:
+        """The filters of one authorising layer have changed; `asks` is False when none is left there.
+
+        Flows of the IP version `version` that were opened in that direction are stale then.  Source: FI-7, LA-16.
+        """
+        for flow in self:
+            if flow.outbound == outbound and (len(flow.key.local_address) == 4) == (version == 4):
+                flow.stale = asks
 
     def expire(self, now: float) -> None:
         """End the flows other than TCP that were idle for too long.  Source: FL-7."""

@@ -2,7 +2,7 @@
 
 Pure: whoever has a clock sets `now`.  A packet that is shown at a transport-like layer costs one look into a
 dict, by the octets of its header as they lie there: addresses and ports together.
-Source: FL-7, FL-8, LA-10, LA-11, LA-14.
+Source: FI-7, FL-7, FL-8, LA-10, LA-11, LA-14, LA-16.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from emulator.octets import ICMP, ICMPV6, TCP, UDP, IpView
 
 BEGINS, ESTABLISHES, ENDS = 1, 2, 4
 """What a packet is to its flow: the first one, the one that completes its opening, the last one."""
+RECONNECTS, REACCEPTS = 8, 16
+"""The first one since the filters changed that authorised its flow: at AUTH_CONNECT, at AUTH_RECV_ACCEPT."""
 
 OPENING, ESTABLISHED, CLOSING = range(3)
 _FIN, _SYN, _RST, _ACK = 0x01, 0x02, 0x04, 0x10
@@ -59,7 +61,7 @@ class FlowTracker:
         self._others: Calendar[Conversation] = Calendar()
 
     def look(self, view: IpView, header: bytes, inbound: bool) -> tuple[Conversation | None, int]:
-        """The conversation of a packet, and what the packet is to it: BEGINS, ESTABLISHES, ENDS, or 0.
+        """The conversation of a packet, and what the packet is to it: BEGINS, ESTABLISHES, …, or 0.
 
         `header` is the packet's first 44 octets.  A packet that BEGINS one has none yet: see `begin`.
         """
@@ -68,6 +70,8 @@ class FlowTracker:
         if found is not None:
             if not found.flow.ended:
                 found.flow.last_seen = self.now
+                if found.flow.stale:
+                    return self._again(found, key[0], view, inbound)
                 return (found, 0) if key[0] != TCP else self._segment(found, view, inbound)
             self._forget(found)
         if key[0] != TCP:
@@ -127,6 +131,15 @@ class FlowTracker:
         return [
             found for found in self._connections if not found.flow.ended and self.now - found.flow.last_seen >= seconds
         ]
+
+    def _again(
+        self, found: Conversation, protocol: int, view: IpView, inbound: bool
+    ) -> tuple[Conversation | None, int]:
+        """What a packet is to a flow that has to be authorised again; a reset is let through."""
+        same, due = (found, 0) if protocol != TCP else self._segment(found, view, inbound)
+        if same is None or due & ENDS:
+            return same, due
+        return same, due | (RECONNECTS if found.flow.outbound else REACCEPTS)
 
     # -- TCP --------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from emulator.layers import Layer, layer_info
-from emulator.wfptypes import DEFAULT_COMPARTMENT_ID
+from emulator.wfptypes import DEFAULT_COMPARTMENT_ID, ConditionFlag
 from emulator.wfptypes import MetadataField as M
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _IP_HEADER_SIZE, _FLOW_HANDLE, _ENDPOINT = int(M.IP_HEADER_SIZE), int(M.FLOW_HANDLE), int(M.TRANSPORT_ENDPOINT_HANDLE)
 _PATH_MTU, _FRAGMENT_DATA, _DISCARD_REASON = int(M.PATH_MTU), int(M.FRAGMENT_DATA), int(M.DISCARD_REASON)
 _REMOTE_SCOPE_ID, _ICMP_ECHO = int(M.REMOTE_SCOPE_ID), int(M.ICMP_ID_AND_SEQUENCE)
+_PACKET_DIRECTION, _REAUTHORIZE = int(M.PACKET_DIRECTION), int(ConditionFlag.IS_REAUTHORIZE)
 _ALWAYS = int(M.COMPARTMENT_ID | M.TRANSPORT_HEADER_SIZE)
 _MASKS = tuple(int(layer_info(layer).metadata) for layer in Layer)
 """What may be set at each layer (MD-2)."""
@@ -123,6 +124,11 @@ class Metadata:
         return self._or_poison(M.FRAGMENT_DATA, self._seen.fragment)
 
     @property
+    def packet_direction(self) -> int:
+        """Direction of a packet that asks again for its flow, 0 outbound, 1 inbound.  Source: MD-8."""
+        return int(self._or_poison(M.PACKET_DIRECTION, self._seen.inbound))
+
+    @property
     def discard_metadata(self) -> Any:
         """(module, reason, filter id) of a discard.  Source: MD-13."""
         return self._or_poison(M.DISCARD_REASON, self._seen.discard)
@@ -152,6 +158,8 @@ def _bits(seen: Indication, row: int) -> int:
         bits |= _PATH_MTU
     if row & _FRAGMENT_DATA and seen.fragment is not None:
         bits |= _FRAGMENT_DATA
+    if row & _PACKET_DIRECTION and seen.condition_flags & _REAUTHORIZE:
+        bits |= _PACKET_DIRECTION
     if row & _DISCARD_REASON and seen.discard is not None:
         bits |= _DISCARD_REASON
     if row & _REMOTE_SCOPE_ID and not seen.inbound and _scope(seen):

@@ -93,7 +93,7 @@ _NEVER_HERE = frozenset({
     "destinationPrefix", "frameLength", "parentEndpointHandle", "localRedirectTargetPID", "originalDestination",
     "redirectRecords", "l2Flags", "ethernetMacHeaderSize", "wiFiOperationMode", "vSwitchSourcePortId",
     "vSwitchSourceNicIndex", "vSwitchDestinationPortId", "vSwitchPacketContext", "l2ConnectionProfileIndex",
-    "subProcessTag", "packetDirection",
+    "subProcessTag",
 })  # fmt: skip
 """Members of the structure whose bit is never set here: they read as poison (MD-1)."""
 
@@ -188,6 +188,11 @@ class FWPS_INCOMING_METADATA_VALUES0:
             return FWPS_INBOUND_FRAGMENT_METADATA0(POISON, POISON, POISON)
         view = self._seen.view
         return FWPS_INBOUND_FRAGMENT_METADATA0(data[0], data[1], view.end - view.transport_offset)
+
+    @property
+    def packetDirection(self) -> int:
+        """Direction of a packet that asks again for its flow: FWP_DIRECTION_… (MD-8)."""
+        return self._seen.metadata.packet_direction
 
     @property
     def discardMetadata(self) -> FWPS_DISCARD_METADATA0:

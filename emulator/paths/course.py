@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from emulator.checksums import transport_checksum_ok
-from emulator.flowtracking import BEGINS, Conversation, FlowTracker
+from emulator.flowtracking import BEGINS, REACCEPTS, RECONNECTS, Conversation, FlowTracker
 from emulator.indication import Indication
 from emulator.interfaces import InterfaceTable
 from emulator.layerids import Layer
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from emulator.ledger import History
 
 _FRAGMENT = int(ConditionFlag.IS_FRAGMENT)
+_REAUTHORIZE = int(ConditionFlag.IS_REAUTHORIZE)
+_AGAIN = RECONNECTS | REACCEPTS
 _REASSEMBLED = int(ConditionFlag.IS_REASSEMBLED)
 _INBOUND_PASS_THRU = int(ConditionFlag.IS_INBOUND_PASS_THRU)
 _OUTBOUND_PASS_THRU = int(ConditionFlag.IS_OUTBOUND_PASS_THRU)
@@ -190,6 +192,11 @@ class Course:
                     held.flow = found.flow
                     held.authorisation_due = False
                     continue
+                if step.due & due & _AGAIN and found is not None:
+                    seen = self._reauthorise(step, held, history, interface, flags, found)
+                    if seen is not None:
+                        return seen
+                    continue
             seen = self.indicate(step, held, history, interface, flags)
             if seen is not None:
                 self._refused(step, held, seen, found)
@@ -197,6 +204,23 @@ class Course:
         if due and found is not None:
             tracker.passed(found, due)
         return None
+
+    def _reauthorise(
+        self, step: Step, held: Held, history: History, interface: int, flags: int, found: Conversation
+    ) -> PathIndication | None:
+        """Ask again for a flow whose filters have changed; one that is refused ends (FI-7, LA-16).
+
+        But for TCP: a segment without a flow counts as one of a connection that was authorised before. So the
+        flow of a refused connection stays, and each of its segments asks again.
+        """
+        found.flow.stale = False  # before asking: a change meanwhile makes it stale again
+        seen = self.indicate(step, held, history, interface, flags | _REAUTHORIZE)
+        if seen is not None:
+            if held.view.protocol == TCP:
+                found.flow.stale = True
+            else:
+                self.tracker.end(found)
+        return seen
 
     def _refused(self, step: Step, held: Held, seen: Indication, found: Conversation | None) -> None:
         """Blocked where flows are authorised, a flow does not begin; blocked where it is established, it ends."""

@@ -1,6 +1,6 @@
 """Which layers a hook shows, in which order, and where the data of each starts.
 
-Source: GE-10, GE-11, LA-3, LA-10..LA-15; design of the hooks: docs/decisions.md.
+Source: GE-10, GE-11, LA-3, LA-10..LA-16; design of the hooks: docs/decisions.md.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from emulator.flowtracking import BEGINS, ESTABLISHES
+from emulator.flowtracking import BEGINS, ESTABLISHES, REACCEPTS, RECONNECTS
 from emulator.injection import FORWARD as INJECT_FORWARD
 from emulator.injection import NETWORK_RECEIVE, NETWORK_SEND, TRANSPORT_RECEIVE, TRANSPORT_SEND
 from emulator.layerids import Layer
@@ -51,7 +51,7 @@ class Step:
     inbound: bool
     offsets: Offsets
     due: int = 0
-    """Shown only for packets that are this to their flow: BEGINS, ESTABLISHES; 0 for all."""
+    """Shown only for packets that are one of these to their flow: BEGINS, ESTABLISHES, …; 0 for all."""
     kind: type[PathIndication] = PathIndication
     with_data: bool = True
     """False where the layer has no packet: layerData is NULL (QS-11, LA-3)."""
@@ -108,7 +108,10 @@ _OUT_IP = _Row("OUTBOUND_IPPACKET", False, whole, kind=IpIndication)
 _ROUTED = _Row("IPFORWARD", True, whole, kind=PathIndication)
 _IN_TRANSPORT = _Row("INBOUND_TRANSPORT", True, payload)
 _OUT_TRANSPORT = _Row("OUTBOUND_TRANSPORT", False, _transport)
-_ACCEPT = _Row("ALE_AUTH_RECV_ACCEPT", True, payload, BEGINS)
+_ACCEPT = _Row("ALE_AUTH_RECV_ACCEPT", True, payload, BEGINS | REACCEPTS)
+# A packet of the other direction than the flow's asks again, too (LA-16, MD-8).
+_REACCEPT = _Row("ALE_AUTH_RECV_ACCEPT", False, _transport, REACCEPTS)
+_RECONNECT = _Row("ALE_AUTH_CONNECT", True, payload, RECONNECTS)
 _IN_FLOW = _Row("ALE_FLOW_ESTABLISHED", True, payload, ESTABLISHES)
 _OUT_FLOW = _Row("ALE_FLOW_ESTABLISHED", False, _transport, ESTABLISHES)
 
@@ -118,20 +121,20 @@ _ROWS: Mapping[tuple[int, int], tuple[_Row, ...]] = {
     **dict.fromkeys([(FORWARD, kind) for kind in _KINDS], (_ROUTED,)),
     **dict.fromkeys([(POSTROUTING, kind) for kind in _KINDS], (_OUT_IP,)),
     (INPUT, TCP): (
-        _IN_TRANSPORT, _BEGIN, _ACCEPT, _IN_FLOW,
+        _IN_TRANSPORT, _BEGIN, _ACCEPT, _RECONNECT._replace(with_data=False), _IN_FLOW,
         _Row("STREAM_PACKET", True, payload),
     ),
     (INPUT, DATAGRAM): (
-        _IN_TRANSPORT, _BEGIN, _ACCEPT, _IN_FLOW,
+        _IN_TRANSPORT, _BEGIN, _ACCEPT, _RECONNECT, _IN_FLOW,
         _Row("DATAGRAM_DATA", True, payload),
     ),
     (INPUT, ICMP_ERROR): (_IN_TRANSPORT, _Row("INBOUND_ICMP_ERROR", True, _embedded)),
     (OUTPUT, TCP): (
-        _BEGIN, _Row("ALE_AUTH_CONNECT", False, _transport, BEGINS, with_data=False), _OUT_FLOW,
+        _BEGIN, _Row("ALE_AUTH_CONNECT", False, _transport, BEGINS | RECONNECTS, with_data=False), _REACCEPT, _OUT_FLOW,
         _Row("STREAM_PACKET", False, _transport), _OUT_TRANSPORT,
     ),
     (OUTPUT, DATAGRAM): (
-        _BEGIN, _Row("ALE_AUTH_CONNECT", False, _transport, BEGINS), _OUT_FLOW,
+        _BEGIN, _Row("ALE_AUTH_CONNECT", False, _transport, BEGINS | RECONNECTS), _REACCEPT, _OUT_FLOW,
         _Row("DATAGRAM_DATA", False, _transport), _OUT_TRANSPORT,
     ),
     (OUTPUT, ICMP_ERROR): (_Row("OUTBOUND_ICMP_ERROR", False, _transport), _OUT_TRANSPORT),

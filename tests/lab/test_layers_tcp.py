@@ -14,6 +14,7 @@ from emulator.layers import layer_of
 from emulator.topology import Pair
 from emulator.traffic import Datagrams
 from emulator.wfptypes import Action, AddressFamily
+from emulator.wfptypes import ConditionFlag as C
 from emulator.wfptypes import MetadataField as M
 from tests.lab.layer_log import (
     ALE,
@@ -76,6 +77,40 @@ def test_a_passive_open_visits_its_layers_in_order(pair: Pair, family: AddressFa
     ]  # fmt: skip
     assert entries[1][2] == 0, "the first SYN belongs to no flow yet"
     assert entries[2][2] == entries[3][2] == entries[7][2] != 0
+    finish(stack)
+
+
+@pytest.mark.rule("LA-16", "FI-7", "LA-37")
+@pytest.mark.parametrize("outbound", [False, True])
+def test_a_connection_is_authorised_again_and_stands_still_while_that_is_refused(
+    pair: Pair, family: AddressFamily, outbound: bool
+) -> None:
+    stack = pair.host.stack
+    group = "ALE_AUTH_CONNECT" if outbound else "ALE_AUTH_RECV_ACCEPT"
+    ends = (pair.host, pair.peer) if outbound else (pair.peer, pair.host)
+    log = Log(stack, family, *ALE, look=lambda seen: (seen.info.group, bool(seen.flags & C.IS_REAUTHORIZE)))
+    near, far = connected(*ends, family)
+    with near, far:
+        stack.settle()
+        assert log.take() == [(group, False), ("ALE_FLOW_ESTABLISHED", False)]
+        here, there = (near, far) if outbound else (far, near)
+        permit = stack.add_filter(layer_of(group, family.version), action=Action.PERMIT)
+        there.sendall(b"in")
+        assert here.recv(9) == b"in"
+        stack.settle()
+        assert log.take() == [(group, True)]
+        stack.core.engine.delete_filter(permit.filter_id)
+        port = Condition("IP_REMOTE_PORT" if outbound else "IP_LOCAL_PORT", MatchType.EQUAL, TCP_PORT)
+        block = stack.add_filter(layer_of(group, family.version), action=Action.BLOCK, conditions=[port])
+        there.sendall(b"held up")
+        Datagrams(pair.peer, pair.host, family).canary()
+        here.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            here.recv(9)
+        here.settimeout(10)
+        assert set(log.take()) == {(group, True)}
+        stack.core.engine.delete_filter(block.filter_id)
+        assert here.recv(9) == b"held up", "TCP sends it again"
     finish(stack)
 
 

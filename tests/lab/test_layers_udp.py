@@ -14,7 +14,8 @@ from emulator.layers import layer_of
 from emulator.paths.queue import QueueBackend
 from emulator.topology import HostOptions, Pair, Routed
 from emulator.traffic import Datagrams
-from emulator.wfptypes import AddressFamily, InjectionType
+from emulator.wfptypes import Action, AddressFamily, ConditionFlag, InjectionType
+from emulator.wfptypes import MetadataField as M
 from tests.lab.conftest import Completions, Strict
 from tests.lab.layer_log import (
     ALE,
@@ -50,6 +51,52 @@ def test_datagrams_visit_their_layers_in_order_and_are_authorised_once(pair: Pai
     assert log.take() == [
         "INBOUND_IPPACKET", "INBOUND_TRANSPORT", "ALE_AUTH_RECV_ACCEPT", "ALE_FLOW_ESTABLISHED", "DATAGRAM_DATA"
     ]  # fmt: skip
+    finish(stack)
+
+
+@pytest.mark.rule("LA-16", "MD-8", "FI-7", "LA-37")
+@pytest.mark.parametrize("inbound", [False, True])
+def test_a_flow_is_authorised_again_when_the_filters_have_changed(
+    pair: Pair, family: AddressFamily, inbound: bool
+) -> None:
+    stack = pair.host.stack
+    traffic = Datagrams(*((pair.peer, pair.host) if inbound else (pair.host, pair.peer)), family)
+    group = "ALE_AUTH_RECV_ACCEPT" if inbound else "ALE_AUTH_CONNECT"
+    layer = layer_of(group, family.version)
+
+    def look(seen: Indication) -> Any:
+        if "AUTH" not in seen.info.group:
+            return seen.info.group
+        metadata = seen.metadata
+        direction = metadata.packet_direction if metadata.has(M.PACKET_DIRECTION) else None
+        again = bool(seen.flags & ConditionFlag.IS_REAUTHORIZE)
+        name = seen.info.layer.name.replace(f"_V{family.version}", "")
+        return name, again, direction, metadata.has(M.IP_HEADER_SIZE)
+
+    log = Log(stack, family, *ALE, f"{group}_DISCARD", "DATAGRAM_DATA", *TRANSPORT, look=look)
+    received, sent = ["INBOUND_TRANSPORT"], ["OUTBOUND_TRANSPORT"]
+
+    def visits(way_in: bool, *asked: Any) -> list[Any]:
+        return [*received, *asked, "DATAGRAM_DATA"] if way_in else [*asked, "DATAGRAM_DATA", *sent]
+
+    assert traffic.exchange([b"first"]) == [b"first"]
+    assert log.take() == visits(inbound, (group, False, None, inbound), "ALE_FLOW_ESTABLISHED")
+    with_filter = stack.add_filter(layer, action=Action.PERMIT)
+    assert traffic.exchange([b"second", b"third"]) == [b"second", b"third"]
+    assert log.take() == visits(inbound, (group, True, int(inbound), inbound)) + visits(inbound)
+    stack.core.engine.delete_filter(with_filter.filter_id)
+    traffic.receiver.sendto(b"answer", traffic.sender.getsockname()[:2])
+    assert traffic.sender.recv(10) == b"answer"
+    stack.settle()
+    assert log.take() == visits(not inbound, (group, True, int(not inbound), False))
+    here = Condition("IP_LOCAL_PORT" if inbound else "IP_REMOTE_PORT", MatchType.EQUAL, PORT)
+    blocking = stack.add_filter(layer, action=Action.BLOCK, conditions=[here])
+    assert traffic.exchange([b"refused"]) == []
+    shown = [entry for entry in log.take() if entry not in received]
+    assert [entry[:2] for entry in shown] == [(group, True), (f"{group}_DISCARD", True)]
+    stack.core.engine.delete_filter(blocking.filter_id)
+    assert traffic.exchange([b"anew"]) == [b"anew"]
+    assert log.take() == visits(inbound, (group, False, None, inbound), "ALE_FLOW_ESTABLISHED")
     finish(stack)
 
 

@@ -13,11 +13,12 @@ from emulator.indication import Indication
 from emulator.interfaces import SUB_INTERFACE
 from emulator.netbuffer import NetBufferList
 from emulator.octets import IpView
-from emulator.topology import Pair, Routed
+from emulator.schedule import Schedule
+from emulator.topology import HostOptions, Pair, Routed
 from emulator.traffic import Datagrams
 from emulator.wfptypes import AddressFamily, InjectionType
 from emulator.wfptypes import MetadataField as M
-from tests.lab.conftest import Completions, expected_violations
+from tests.lab.conftest import Completions, Strict, expected_violations
 from tests.lab.network_packets import PORT, Decide, at, between
 from tests.lab.putting_back import PutBack, Worker, forgiven, inspect
 
@@ -48,7 +49,7 @@ def put(stack: Any, family: AddressFamily, octets: bytes, interface: int, sub: i
     return done.names[0]
 
 
-@pytest.mark.rule("TR-2", "TR-3", "LA-1", "LA-20", "GE-12")
+@pytest.mark.rule("TR-2", "LA-1", "LA-20", "GE-12")
 @pytest.mark.parametrize("layer", ["INBOUND_TRANSPORT", "DATAGRAM_DATA"])
 def test_a_clone_retreated_to_its_ip_header_arrives(
     pair: Pair, family: AddressFamily, way: str, layer: str
@@ -248,6 +249,44 @@ def test_held_datagrams_arrive_in_the_order_of_their_injection(
     for number in order:
         waiting[number]()
     assert traffic.arrived() == [shown[number] for number in order]
+    finish(pair, handle)
+
+
+@pytest.mark.rule("TR-3")
+def test_an_original_that_was_kept_may_have_been_retreated_by_the_stack(beds: Strict, family: AddressFamily) -> None:
+    """Who compares the data offset with the one of classify retreats by the rest, and finds the IP header."""
+    pair = beds.make(Pair, HostOptions(schedule=Schedule(1)))
+    stack, traffic = pair.host.stack, Datagrams(pair.peer, pair.host, family)
+    handle, done = stack.create_handle(family, TRANSPORT), Completions(stack)
+    ownership, kept = stack.core.ownership, []
+
+    def keep(seen: Indication, item: NetBufferList) -> None:
+        if handle.is_mine(item):
+            return seen.permit()
+        ownership.reference(item)
+        kept.append((item, item.data_offset, seen.metadata.ip_header_size + seen.metadata.transport_header_size))
+        return seen.block(absorb=True)
+
+    at(stack, Decide(keep), "INBOUND_TRANSPORT", family=family)
+    payloads = [b"datagram %d" % number for number in range(20)]
+    traffic.send(*payloads)
+    traffic._canary_out.sendto(b"all sent", (pair.host.address(family), traffic._canary_in.getsockname()[1]))
+    assert traffic._canary_in.recv(64) == b"all sent"
+    assert len(kept) == len(payloads)
+    moved = set()
+    for item, offset, headers in kept:
+        already = offset - item.data_offset
+        moved.add(already)
+        item.retreat(headers - already)
+        clone = ownership.clone(item)
+        item.advance(headers - already)
+        ownership.dereference(item)
+        handle.transport_receive(
+            clone, done, family=family, interface=pair.host.interface(), sub_interface=SUB_INTERFACE
+        )
+    assert traffic.arrived() == payloads
+    assert moved == {0, 8}, "some were retreated by their transport header, and some were not"
+    assert done.names == ["SUCCESS"] * len(payloads)
     finish(pair, handle)
 
 

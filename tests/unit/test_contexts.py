@@ -33,9 +33,9 @@ def bench() -> Bench:
 @pytest.mark.rule("FL-1", "FL-3", "CO-11")
 def test_a_classify_sees_the_context_of_its_callout_at_its_layer(bench: Bench) -> None:
     other = bench.host.callout(lambda seen: None, flow_delete=bench.delete)
+    bench.associate(0x5678, layer=THERE)
     bench.show()
     bench.associate(0x1234)
-    bench.associate(0x5678, layer=THERE)
     bench.associate(0x9999, callout=other)
     bench.show()
     elsewhere = bench.contexts.table.begin(KEY._replace(local_port=1), outbound=True, now=0)

@@ -11,6 +11,8 @@ from emulator.flowtracking import (
     ENDS,
     ESTABLISHES,
     OPENING_LIMIT,
+    REACCEPTS,
+    RECONNECTS,
     Conversation,
     FlowTracker,
     wire_key,
@@ -72,6 +74,27 @@ class Bench:
 @pytest.fixture(params=[4, 6])
 def bench(request: pytest.FixtureRequest) -> Bench:
     return Bench(request.param)
+
+
+@pytest.mark.rule("FI-7", "LA-16")
+@pytest.mark.parametrize("inbound", [OUT, IN])
+def test_after_a_change_of_filters_the_next_packet_of_either_direction_asks_again(bench: Bench, inbound: bool) -> None:
+    bench.udp(inbound)
+    bench.tcp(inbound, SYN)
+    bench.tcp(not inbound, SYN | ACK)
+    table, again = bench.tracker.table, REACCEPTS if inbound else RECONNECTS
+    table.reauthorise(bench.version, outbound=inbound, asks=True)
+    table.reauthorise(10 - bench.version, outbound=not inbound, asks=True)
+    assert bench.udp(inbound)[1] == 0, "the flows of the other direction and of the other version"
+    for back in (False, True):
+        table.reauthorise(bench.version, outbound=not inbound, asks=True)
+        assert bench.udp(inbound ^ back)[1] == again
+    assert bench.tcp(inbound, ACK)[1] == ESTABLISHES | again
+    assert bench.tcp(not inbound, ACK, b"data")[1] == again, "until somebody has answered"
+    table.reauthorise(bench.version, outbound=not inbound, asks=False)
+    assert [bench.udp(inbound)[1], bench.tcp(inbound, ACK, b"data")[1]] == [0, 0], "nobody is left to ask"
+    table.reauthorise(bench.version, outbound=not inbound, asks=True)
+    assert bench.tcp(inbound, RST)[1] == ENDS
 
 
 @pytest.mark.rule("FL-7", "FL-8", "LA-14")

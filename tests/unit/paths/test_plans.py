@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from emulator.flowtracking import BEGINS, ESTABLISHES
+from emulator.flowtracking import BEGINS, ESTABLISHES, REACCEPTS, RECONNECTS
 from emulator.headers import build_ip_header
 from emulator.layers import Layer, layer_of
 from emulator.octets import IpView
@@ -35,9 +35,11 @@ def every(version: int) -> set[int]:
     return {int(layer_of(group, version)) for group in PACKET_GROUPS}
 
 
-def names(hook: int, version: int, kind: int) -> list[str]:
+def names(hook: int, version: int, kind: int, due: int = BEGINS | ESTABLISHES) -> list[str]:
+    """The layers that a packet is shown at which is all of `due` to its flow."""
     steps = make_plans(every(version))[hook, version, kind].steps
-    return [group_of(step.layer)[0] if step.layer >= 0 else "begin" for step in steps]
+    shown = [step for step in steps if not step.due or step.due & due]
+    return [group_of(step.layer)[0] if step.layer >= 0 else "begin" for step in shown]
 
 
 @pytest.mark.rule("GE-10", "LA-10", "LA-11", "LA-14", "LA-15")
@@ -63,6 +65,17 @@ def test_layers_come_in_the_order_of_windows(version: int) -> None:
         assert names(POSTROUTING, version, kind) == ["OUTBOUND_IPPACKET"]
 
 
+@pytest.mark.rule("LA-16", "MD-8")
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize(("kind", "data"), [(TCP, "STREAM_PACKET"), (DATAGRAM, "DATAGRAM_DATA")])
+def test_a_packet_of_either_direction_asks_again_where_its_flow_was_authorised(
+    version: int, kind: int, data: str
+) -> None:
+    for due, layer in ((REACCEPTS, "ALE_AUTH_RECV_ACCEPT"), (RECONNECTS, "ALE_AUTH_CONNECT")):
+        assert names(INPUT, version, kind, due) == ["INBOUND_TRANSPORT", layer, data]
+        assert names(OUTPUT, version, kind, due) == [layer, data, "OUTBOUND_TRANSPORT"]
+
+
 @pytest.mark.rule("LA-3", "QS-11")
 @pytest.mark.parametrize("version", [4, 6])
 def test_only_the_connect_of_tcp_has_no_data(version: int) -> None:
@@ -73,21 +86,22 @@ def test_only_the_connect_of_tcp_has_no_data(version: int) -> None:
         for step in plan.steps
         if not step.with_data
     ]
-    assert bare == [(OUTPUT, TCP, f"ALE_AUTH_CONNECT_V{version}")]
+    assert set(bare) == {(hook, TCP, f"ALE_AUTH_CONNECT_V{version}") for hook in BOTH}
 
 
 @pytest.mark.rule("FL-7", "LA-14")
 def test_authorisation_is_shown_for_what_begins_and_establishes_a_flow() -> None:
-    due = {
-        group_of(step.layer)[0]: step.due
-        for plan in make_plans(every(4)).values()
-        for step in plan.steps
-        if step.layer >= 0
-    }
+    due: dict[str, int] = {}
+    for plan in make_plans(every(4)).values():
+        for step in plan.steps:
+            if step.layer >= 0:
+                group = group_of(step.layer)[0]
+                due[group] = due.get(group, 0) | step.due
     assert {group for group, bits in due.items() if bits} == {
         "ALE_AUTH_CONNECT", "ALE_AUTH_RECV_ACCEPT", "ALE_FLOW_ESTABLISHED"
     }  # fmt: skip
-    assert due["ALE_AUTH_CONNECT"] == due["ALE_AUTH_RECV_ACCEPT"] == BEGINS
+    assert due["ALE_AUTH_CONNECT"] == BEGINS | RECONNECTS
+    assert due["ALE_AUTH_RECV_ACCEPT"] == BEGINS | REACCEPTS
     assert due["ALE_FLOW_ESTABLISHED"] == ESTABLISHES
 
 
