@@ -41,7 +41,7 @@ class DatagramBurst:
     def __init__(self, slots: int, octets: int) -> None:
         """For datagrams of at most `octets`; longer ones are cut."""
         stride = octets + STRIDE_SLACK_OCTETS
-        self.buffer = bytearray(slots * stride)
+        self.buffer = _untouched(slots * stride)
         """Slot n starts at `offsets[n]`; overwritten by the next `receive`."""
         self.offsets = tuple(n * stride for n in range(slots))
         self._slots = slots
@@ -68,3 +68,11 @@ class DatagramBurst:
         if code in (errno.EAGAIN, errno.EINTR):
             return []
         raise OSError(code, os.strerror(code))
+
+
+def _untouched(octets: int) -> bytearray:
+    """Memory that takes up room only where it is written: most datagrams are far shorter than their slots."""
+    make = ctypes.pythonapi.PyByteArray_FromStringAndSize
+    make.argtypes, make.restype = (ctypes.c_void_p, ctypes.c_ssize_t), ctypes.py_object
+    made: bytearray = make(None, octets)
+    return made
