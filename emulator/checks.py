@@ -103,6 +103,6 @@ def _caller() -> str:
     while frame.f_back is not None and frame.f_code.co_filename.endswith(("emulator/checks.py", "contextlib.py")):
         frame = frame.f_back
     path = Path(frame.f_code.co_filename)
-    if path.parent == _OWN:  # the runner's own checks: there is no line of the scenario
+    if path.is_relative_to(_OWN / "run"):  # the runner's own checks: there is no line of the scenario
         return ""
     return f"{path.name}:{frame.f_lineno}"

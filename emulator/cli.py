@@ -30,8 +30,11 @@ Uncovered = Annotated[bool, typer.Option("--uncovered", help="Only rules that no
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 ListOnly = Annotated[bool, typer.Option("--list", help="Print the names, and run nothing.")]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", metavar="N", help="Run so many at a time, in processes.")]
-Keep = Annotated[bool, typer.Option("--keep", help="Keep the labs until Enter or Ctrl-C, to look into them.")]
+Keep = Annotated[
+    bool, typer.Option("--keep", help="Keep the hosts until Enter or Ctrl-C: addresses and routes, no drivers.")
+]
 Pause = Annotated[bool, typer.Option("--pause-on-failure", help="Stop where a check fails, and wait for Enter.")]
+Step = Annotated[bool, typer.Option("--step", help="Stop at every step of a scenario, and wait for Enter.")]
 Rootless = Annotated[
     bool, typer.Option("--rootless", help="As an ordinary user, where the kernel allows user namespaces.")
 ]
@@ -87,6 +90,7 @@ def run(
     jobs: Jobs = 1,
     keep: Keep = False,
     pause_on_failure: Pause = False,
+    step: Step = False,
     live: Live = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -112,6 +116,7 @@ def run(
         jobs=jobs,
         keep=keep,
         pause_on_failure=pause_on_failure,
+        step=step,
         live=live,
         verbosity=0 if quiet else 2 if verbose else 1,
         queue=queue,

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from netns.patience import patient
 
+GIVEN_UP_SECONDS = 0.5
+"""How long `call` waits for a thread that was interrupted, and may stand where nothing interrupts it."""
 JOIN_SECONDS = 5.0
 """How long `close` waits for the thread: a callback that does not return must not keep everything else."""
 _OWN = f"{Path(__file__).parent}/"
@@ -41,6 +43,7 @@ class IoLoop:
         self._inbox: deque[Callable[[], None]] = deque()
         self._timers: list[tuple[float, float, Callable[[], None]]] = []
         self._running = True
+        self._given_up = False
         self.failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name=f"wfplab-{name}", daemon=True)
 
@@ -98,7 +101,7 @@ class IoLoop:
         if not self._thread.is_alive():
             raise RuntimeError("the host's I/O loop has stopped") from self.failure
         self.post(run)
-        timeout = patient(timeout)
+        timeout = GIVEN_UP_SECONDS if self._given_up else patient(timeout)
         deadline = time.monotonic() + timeout
         while not done.wait(0.2):
             if not self._thread.is_alive() and not done.is_set():
@@ -155,18 +158,20 @@ class IoLoop:
 
     def interrupt(self) -> None:
         """End a callback that does not return, if it runs Python code; the loop then ends with it."""
+        self._given_up = True
         if self._thread.is_alive():
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.thread_id), ctypes.py_object(Abandoned))
 
     def close(self) -> None:
         """Stop and join the thread and close our descriptors; raises what had stopped the loop early.
 
-        A thread that a callback keeps for more than 5 s is left to itself: RuntimeError says where it stands.
+        A thread that a callback keeps for more than 5 s (0.5 s once it was interrupted) is left to itself:
+        RuntimeError says where it stands.
         """
         self._running = False
         if self._thread.is_alive():
             self.wake()
-            self._thread.join(JOIN_SECONDS)
+            self._thread.join(GIVEN_UP_SECONDS if self._given_up else JOIN_SECONDS)
         if self._thread.is_alive():
             raise RuntimeError(f"the host's I/O thread does not come back: {self.standing()}")
         if self._wake >= 0:

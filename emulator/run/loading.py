@@ -25,11 +25,11 @@ class UnknownScenario(BadTarget):
 
     def __init__(self, name: str, known: Sequence[str], where: str = "") -> None:
         near = get_close_matches(name, known, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = f"; did you mean {near[0]}" if near else ""
         if where:
-            super().__init__(f"{where} has no scenario {name}{hint} It has: {', '.join(known)}")
+            super().__init__(f"{where} has no scenario {name or repr('')}{hint}; it has {', '.join(known)}")
         else:
-            super().__init__(f"there is no scenario {name}{hint} `wfplab list` shows all")
+            super().__init__(f"there is no scenario {name or repr('')}{hint}; `wfplab list` shows all")
 
 
 def built_in() -> list[Scenario]:
@@ -66,7 +66,7 @@ def _of(target: str) -> list[Scenario]:
 
 
 def _is_file_like(target: str) -> bool:
-    return target.endswith(".py") or "/" in target
+    return target.endswith(".py") or "/" in target or target in (".", "..")
 
 
 def _named(name: str, items: Sequence[Scenario], where: str = "") -> Scenario:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from emulator.scenario import Scenario
 
 QUIET, NORMAL, VERBOSE = range(3)
+_OF_ONE_RULE = 3
 _SECTION_LINES = 40
 """Most lines of one section, unless verbose: the last ones."""
 _STYLES = {"passed": "green", "failed": "bold red", "unmeasured": "bold yellow"}
@@ -160,14 +162,26 @@ def _explain(result: Result, console: Any, *, full: bool) -> None:
             say(f"    expected {check.expected}\n    seen     {check.seen}")
         elif full:
             say(f"  {check.name}: {check.seen}")
-    for violation in result.violations:
-        say(f"  broken rule, {violation['family']}: {violation['text']}")
+    _violations(result, say, full=full)
     if full:
         for step in result.steps:
             say(f"  step: {step}")
         say(f"  books: {json.dumps(result.books)}")
     if result.status != PASSED:
         _evidence(result, say, full=full)
+
+
+def _violations(result: Result, say: Any, *, full: bool) -> None:
+    """Each broken rule with its message; of many of one rule the first ones, unless verbose."""
+    told: Counter[tuple[str, str]] = Counter()
+    for violation in result.violations:
+        kind = violation["family"], violation["rule"]
+        told[kind] += 1
+        if full or told[kind] <= _OF_ONE_RULE:
+            say(f"  broken rule, {violation['family']}: {violation['text']}")
+    for (family, rule), times in told.items():
+        if not full and times > _OF_ONE_RULE:
+            say(f"  broken rule, {family}: {rule} ... {times - _OF_ONE_RULE} more times (--verbose shows all)")
 
 
 def _evidence(result: Result, say: Any, *, full: bool) -> None:

@@ -46,6 +46,9 @@ class Settings:
     full: bool = False
     """Run the long version of scenarios that have one."""
     pause: Pause | None = None
+    """Called where the run is to stop."""
+    pause_on_failure: bool = True
+    pause_at_steps: bool = False
     kept: ExitStack | None = field(default=None, compare=False)
     """Takes the labs over, instead of their being removed at the end."""
     seed: int = 0
@@ -133,7 +136,7 @@ class _Run:
         result = self.result
         result.checks = self.checks.taken
         result.steps = self.checks.steps
-        if not self.own_checks and not result.unmeasured:
+        if not self.own_checks and not result.unmeasured and all(check.ok for check in result.checks):
             result.unmeasured.append("it took no check: a scenario that checks nothing proves nothing")
         return result
 
@@ -188,18 +191,24 @@ class _Run:
 
     def _step(self, text: str) -> None:
         self.listener.step(self.number, text)
+        if self.settings.pause_at_steps:
+            self._pause(f"step: {text}")
 
     def _checked(self, check: Check) -> None:
         self.own_checks += 1
         self.listener.checked(self.number, check)
         if not check.ok:
             self._gather()
-            self._pause(f"{check.name}: expected {check.expected}, seen {check.seen}")
+            self._pause_on_failure(f"{check.name}: expected {check.expected}, seen {check.seen}")
 
     def _pause(self, why: str) -> None:
         if self.settings.pause is not None and self.beds:
             with time_stopped():
                 self.settings.pause(self.label, self.beds[0], why)
+
+    def _pause_on_failure(self, why: str) -> None:
+        if self.settings.pause_on_failure:
+            self._pause(why)
 
     def _gather(self) -> None:
         """Keep what the hosts can say now, at the first thing that goes wrong."""
@@ -220,7 +229,7 @@ class _Run:
         else:
             self.checks.on_check = None
             self.checks.take("ran to its end", False, "no exception", reason)
-        self._pause(reason)
+        self._pause_on_failure(reason)
 
     def _in_the_way(self) -> list[str]:
         """What the emulated hosts are waiting for, in words."""

@@ -38,6 +38,8 @@ class Wanted:
     jobs: int = 1
     keep: bool = False
     pause_on_failure: bool = False
+    step: bool = False
+    """Stop at every step."""
     live: bool = False
     verbosity: int = 1
     """0 quiet, 1 normal, 2 verbose."""
@@ -122,8 +124,8 @@ def run(targets: Sequence[str], wanted: Wanted, *, before: Callable[[], None] = 
 
     if wanted.jobs < 1:
         raise BadTarget("--jobs takes a number of 1 or more")
-    if wanted.jobs > 1 and (wanted.keep or wanted.pause_on_failure):
-        raise BadTarget("--keep and --pause-on-failure go with one scenario at a time, not with --jobs")
+    if wanted.jobs > 1 and (wanted.keep or wanted.pause_on_failure or wanted.step):
+        raise BadTarget("--keep, --pause-on-failure and --step go with one scenario at a time, not with --jobs")
     settings = settings_from(asdict(wanted))
     items = chosen(targets)
     before()
@@ -197,8 +199,13 @@ def _one_by_one(
 ) -> list[Result]:
     if wanted.keep:
         settings = replace(settings, kept=kept)
-    if wanted.pause_on_failure:
-        settings = replace(settings, pause=lambda label, bed, why: _pause(listener, label, bed, why))
+    if wanted.pause_on_failure or wanted.step:
+        settings = replace(
+            settings,
+            pause=lambda label, bed, why: _pause(listener, label, bed, why),
+            pause_on_failure=wanted.pause_on_failure,
+            pause_at_steps=wanted.step,
+        )
     results = []
     for number, item in enumerate(items):
         listener.begun(number, item)
@@ -225,7 +232,10 @@ def _keep(kept: ExitStack, out: TextIO) -> None:
     """Wait until whoever kept the labs has seen enough, then remove them."""
     from netns.lease import labelled
 
-    out.write("kept, until Enter or Ctrl-C:\n")
+    out.write(
+        "kept until Enter or Ctrl-C: the hosts with their addresses, links and routes. The drivers are unloaded, and\n"
+        "packets pass as on plain Linux; --pause-on-failure and --step stop before that.\n"
+    )
     own = os.getpid()
     for label, live in labelled():
         if live.pid == own:

@@ -80,9 +80,9 @@ def test_a_callout_that_misbehaves_is_named_and_cleared_up(
     ("arguments", "told"),
     [
         (["nosuch"], "there is no scenario nosuch"),
-        (["clone_and_inject_outbund"], "did you mean clone_and_inject_outbound?"),
+        (["clone_and_inject_outbund"], "did you mean clone_and_inject_outbound"),
         (["nosuch.py"], "nosuch.py does not exist"),
-        (["quick.py::goood"], "did you mean good?"),
+        (["quick.py::goood"], "did you mean good"),
         (["broken.py"], "broken.py:1: it cannot be imported: SyntaxError"),
         (["none.py"], "none.py has no scenario"),
         (["asks.py"], "scenario asks asks for `pear`"),

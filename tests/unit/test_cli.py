@@ -24,9 +24,9 @@ SLOW = {"asyncio", "hypothesis", "netfilterqueue", "pydantic", "pyroute2", "pyte
 Start = Callable[..., int]
 
 DEFAULTS = {
-    "json": False, "jobs": 1, "keep": False, "pause_on_failure": False, "live": False, "verbosity": 1, "queue": "",
-    "timeout": 60.0, "family": "", "full": False, "report": "", "seed": 0, "schedules": 0, "verifier": "full",
-    "on_finding": "fail",
+    "json": False, "jobs": 1, "keep": False, "pause_on_failure": False, "step": False, "live": False, "verbosity": 1,
+    "queue": "", "timeout": 60.0, "family": "", "full": False, "report": "", "seed": 0, "schedules": 0,
+    "verifier": "full", "on_finding": "fail",
 }  # fmt: skip
 
 

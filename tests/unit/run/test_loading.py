@@ -49,8 +49,8 @@ def test_names_files_and_names_in_files_are_found_in_order(folder: Path) -> None
 @pytest.mark.parametrize(
     ("target", "told"),
     [
-        ("loopbak", "there is no scenario loopbak; did you mean loopback? `wfplab list` shows all"),
-        ("two.py::tow", "two.py has no scenario tow; did you mean two? It has: one, two"),
+        ("loopbak", "there is no scenario loopbak; did you mean loopback; `wfplab list` shows all"),
+        ("two.py::tow", "two.py has no scenario tow; did you mean two; it has one, two"),
         ("none.py", "none.py does not exist"),
         ("./none", "./none does not exist"),
         (".//", ".// is a folder; name a file in it"),

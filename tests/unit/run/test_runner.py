@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -170,6 +171,25 @@ def test_kept_beds_are_handed_over_instead_of_removed() -> None:
         run_one(made(good), Settings(kept=kept))
         assert [bed.closed for bed in Nowhere.made] == [0, 0]
     assert [bed.closed for bed in Nowhere.made] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "where"),
+    [
+        (Settings(pause_at_steps=True, pause_on_failure=False), ["step: one", "step: two"]),
+        (Settings(pause_at_steps=True), ["step: one", "wrong: expected 2, seen 1", "step: two"]),
+        (Settings(), ["wrong: expected 2, seen 1"]),
+    ],
+)
+def test_a_run_stops_at_steps_and_at_failures_as_asked(settings: Settings, where: list[str]) -> None:
+    def body(bed: Nowhere, check: Checks) -> None:
+        check.step("one")
+        check("wrong", 1, 2)
+        check.step("two")
+
+    stopped: list[str] = []
+    run_family(made(body), V4, replace(settings, pause=lambda label, bed, why: stopped.append(why)))
+    assert stopped == where
 
 
 def test_a_failure_pauses_before_anything_is_removed() -> None:
