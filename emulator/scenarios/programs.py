@@ -6,13 +6,14 @@ A scenario that uses them names them: `@scenario(programs=("curl", "nginx"))`.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import subprocess
 import time
 from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from emulator.topology import Host
 from emulator.wfptypes import AddressFamily
@@ -22,6 +23,7 @@ from netns.process import Process, child_environment, find_program
 
 WAIT_SECONDS = 10
 LONG_SECONDS = 300
+UPLOAD_PORT = 5201
 _PAUSE_SECONDS = 0.02
 NGINX = """
 daemon off; master_process off; pid {folder}/nginx.pid; error_log stderr error;
@@ -83,6 +85,13 @@ def name_server(host: Host, family: AddressFamily, *records: str, address: str =
     ]  # fmt: skip
     server = host.namespace.start(["dnsmasq", *(f"--{option}" for option in options)])
     server.wait_ready(port=port)
+    return server
+
+
+def upload_server(host: Host, family: AddressFamily) -> Process:
+    """An iperf3 server, on its own port.  The host ends it.  Raises MissingFeature, ProgramFailed, NotReady."""
+    server = host.start("iperf3", "-s", "-B", host.address(family))
+    server.wait_ready(port=UPLOAD_PORT)
     return server
 
 
@@ -155,7 +164,7 @@ def dig(
 
 def fetch(client: Host, url: str, into: Path, *options: str) -> str:
     """Download a file; its SHA-256, or what curl complained of.  Raises MissingFeature, ProgramTimedOut."""
-    argv = ["curl", "-sS", "--fail", "--max-time", str(LONG_SECONDS), *options, url]
+    argv = ["curl", "-sS", "--fail", "--max-time", str(int(patient(LONG_SECONDS))), *options, url]
     with into.open("wb") as file:  # ours to write, not curl's, which is an ordinary user's
         curl = client.start(*argv, stdout=file)
         try:
@@ -166,6 +175,20 @@ def fetch(client: Host, url: str, into: Path, *options: str) -> str:
         return curl.errors().strip()
     with into.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def upload(client: Host, address: str, octets: int) -> str:
+    """Send so many octets to an iperf3 server: "sent" when they were, else what was wrong.
+
+    It stops counting before all have arrived.  Raises MissingFeature, ProgramTimedOut.
+    """
+    argv = ["iperf3", "-J", "-c", address, "-n", str(octets)]
+    said = client.run(*argv, timeout=LONG_SECONDS, check=False).stdout
+    told: dict[str, Any] = json.loads(said) if said else {"error": "it said nothing"}
+    if "error" in told:
+        return str(told["error"])
+    sent, received = (int(told["end"][which]["bytes"]) for which in ("sum_sent", "sum_received"))
+    return "sent" if sent >= octets and received > 0 else f"{sent} sent and {received} received of {octets} octets"
 
 
 def random_file(path: Path, mebibytes: int) -> str:

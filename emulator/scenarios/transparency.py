@@ -1,6 +1,6 @@
 """Ordinary programs do not notice drivers that take every packet at every layer, and put it back.
 
-With `--full`: 200 MB and 2000 pings in a flood, instead of a short taste.
+With `--full`: 200 MB down, 20 MB up and 2000 pings in a flood, instead of a short taste.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ from emulator.scenarios.programs import (
     name_server,
     ping,
     random_file,
+    upload,
+    upload_server,
     web_server,
 )
 from emulator.topology import Host, Pair, Routed
 from emulator.wfptypes import AddressFamily
 
-PROGRAMS = ("ping", "curl", "nginx", "dig", "dnsmasq", "openssl")
+PROGRAMS = ("ping", "curl", "nginx", "dig", "dnsmasq", "openssl", "iperf3")
 NAME, ANSWER = "host.test", "192.0.2.7"
 
 
@@ -41,7 +43,9 @@ class Serving:
         self.pings = 2000 if full else 30
         self.digest = random_file(folder / "file", 200 if full else 1)
         self.small = random_file(folder / "small", 1)
+        self.upload_octets = (20 if full else 1) << 20
         web_server(host, folder, secure=True)
+        upload_server(host, family)
         name_server(host, family, f"host-record={NAME},{ANSWER}")
 
     def use(self, client: Host, check: Checks, what: str) -> None:
@@ -56,6 +60,7 @@ class Serving:
             check(f"{what}: the name by {'TCP' if tcp else 'UDP'}", answer, ANSWER)
         secure = ("--cacert", str(self.folder / "certificate"), "--resolve", f"lab:443:{bracketed(address)}")
         check(f"{what}: by TLS", fetch(client, "https://lab/small", got, *secure), self.small)
+        check(f"{what}: upload", upload(client, address, self.upload_octets), "sent")
         check.step(f"{what}: download")
         check(f"{what}: download", fetch(client, f"http://{bracketed(address)}/file", got), self.digest)
 
@@ -114,7 +119,7 @@ def all_went_back(check: Checks, callouts: dict[str, Reinject]) -> None:
 def nothing_shows_through_a_host(pair: Pair, family: AddressFamily, check: Checks) -> None:
     """Every packet of a server is blocked, cloned and reinjected at all its layers, and no client notices.
 
-    peer (ping, dig, curl) === (seven layers: block, clone, inject) host (nginx, dnsmasq)
+    peer (ping, dig, curl, iperf3) === (seven layers: block, clone, inject) host (nginx, dnsmasq, iperf3)
     """
     hosts = (pair.peer, pair.host)
     with serving(pair.host, family, check) as served, OutOfBand() as worker:
@@ -133,7 +138,7 @@ def nothing_shows_through_a_host(pair: Pair, family: AddressFamily, check: Check
 def nothing_shows_through_a_router(routed: Routed, family: AddressFamily, check: Checks) -> None:
     """Every packet in transit is blocked, cloned and reinjected, on arrival and on its way through.
 
-    left (ping, dig, curl) === mid (INBOUND_IPPACKET and IPFORWARD: block, clone, inject) === right (nginx, dnsmasq)
+    left (ping, dig, curl, iperf3) === mid (INBOUND_IPPACKET, IPFORWARD: block, clone, inject) === right (nginx, ...)
     """
     hosts = (routed.left, routed.right)
     with serving(routed.right, family, check) as served:
