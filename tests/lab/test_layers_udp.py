@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from emulator.callout import Callout
+from emulator.filters import Condition, MatchType
 from emulator.indication import Indication
 from emulator.interfaces import SUB_INTERFACE
 from emulator.layers import layer_of
