@@ -74,6 +74,8 @@ class Course:
         self.plans: Plans = make_plans(set())
         self.forwards: frozenset[int] = frozenset()
         """IP versions that this host forwards: only there is weak-host traffic shown at IPFORWARD (FW-5)."""
+        self.passes_at_output: frozenset[int] = frozenset()
+        """Of these, those that are shown at OUTPUT what leaves by weak-host, since no layer there is watched."""
         self.checks_all = False
         """Whether the queue cannot tell which transport checksums the kernel has checked."""
         self.both_ways: frozenset[int] = frozenset()
@@ -144,6 +146,8 @@ class Course:
     def output(self, held: Held, history: History, interface: int, flags: int) -> Indication | None:
         """A socket of this host, or its stack, sends a packet, whole."""
         view = held.view
+        if view.version in self.passes_at_output:
+            return self._passes_out(held, history, interface, flags)
         plan = self.plans[OUTPUT, view.version, kind_of(view)]
         if not plan.steps:
             return None

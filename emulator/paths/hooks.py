@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, Literal
 
 from emulator.ledger import EXEMPT_MAGIC, FRAGMENT_BIT, MAGIC, MAGIC_MASK
-from emulator.paths.plans import FORWARD, INPUT, POSTROUTING, PREROUTING, hooks_for
+from emulator.paths.plans import FORWARD, INPUT, OUTPUT, POSTROUTING, PREROUTING, hooks_for
 from emulator.paths.queue import HookNumber
 from emulator.paths.wanted import wanted_at
 
@@ -62,7 +62,11 @@ class Hooks:
             packets.hooks |= wanted | self._exact_only
             packets.course.replan(wanted)
             routed = (version for hook, version in wanted if hook == FORWARD)
-            packets.course.forwards = frozenset(v for v in routed if self._namespace.sysctl(_FORWARDING[v]) != "0")
+            forwards = frozenset(v for v in routed if self._namespace.sysctl(_FORWARDING[v]) != "0")
+            packets.course.forwards = forwards
+            packets.course.passes_at_output = frozenset(
+                v for v in forwards if not {(OUTPUT, v), (POSTROUTING, v)} & wanted
+            )
             self._install(wanted)
             packets.hooks = wanted | self._exact_only
             return before - packets.hooks
@@ -143,9 +147,11 @@ class Hooks:
                                   destination=address)
                     )  # fmt: skip
                 if (POSTROUTING, version) not in wanted:
+                    # Best where nothing that is routed comes by.
+                    hook = Hook.OUTPUT if version in self._packets.course.passes_at_output else Hook.POSTROUTING
                     rules.append(
-                        QueueRule(family=family, hook=Hook.POSTROUTING, queue=self._queue, exempt=exempt,
-                                  out_interface=name, source=address)
+                        QueueRule(family=family, hook=hook, queue=self._queue, exempt=exempt, out_interface=name,
+                                  source=address)
                     )  # fmt: skip
         return rules
 

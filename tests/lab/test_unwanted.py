@@ -79,9 +79,13 @@ def test_a_router_is_shown_only_what_goes_where_a_filter_says(routed: Routed, fa
     told(stack)
     there = Condition("IP_DESTINATION_ADDRESS", MatchType.EQUAL, routed.right.octets(family))
     back = Condition("IP_DESTINATION_ADDRESS", MatchType.EQUAL, routed.left.octets(family))
+    net = Condition(
+        "IP_DESTINATION_ADDRESS", MatchType.EQUAL, "10.99.0.0/16" if family == AddressFamily.INET else "fd99::/32"
+    )
     watch, book = Watch(), stack.books.hooks[FORWARD]
     registered = stack.register(watch)
     layer = layer_of("IPFORWARD", family.version)
+    stack.add_filter(layer, registered, conditions=[net])
     item = stack.add_filter(layer, registered, conditions=[back])
     assert traffic.exchange(MANY) == MANY
     assert (watch.layers, book.offered) == ([], 0)

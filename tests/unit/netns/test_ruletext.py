@@ -72,19 +72,23 @@ def test_packets_that_may_be_wanted_take_several_rules_that_are_told_to_be_one()
     ]
 
 
-def test_addresses_are_looked_up_by_length_and_by_range_where_there_are_many_lengths() -> None:
-    few = among_of(sources=("10.0.0.1", "10.0.0.9", "10.1.2.3/24", "10.1.3.0/24"))
-    assert [line.partition(" counter")[0] for line in few] == [
-        "ip saddr { 10.0.0.1, 10.0.0.9 }", "ip saddr & 255.255.254.0 { 10.1.2.0 }"
-    ]  # fmt: skip
-    many = among_of(destinations=("10.0.0.0/8", "11.0.0.0/9", "12.0.0.0/10", "13.0.0.0/11"))
-    assert [line.partition(" counter")[0] for line in many] == [
-        "ip daddr { 10.0.0.0/8, 11.0.0.0/9, 12.0.0.0/10, 13.0.0.0/11 }"
-    ]
-    six = among_of(family=6, destinations=("fd00::1", "fd01::/64"))
-    assert [line.partition(" counter")[0] for line in six] == [
-        "ip6 daddr { fd00::1 }", "ip6 daddr & ffff:ffff:ffff:ffff:: { fd01:: }"
-    ]  # fmt: skip
+@pytest.mark.parametrize(
+    ("addresses", "test"),
+    [
+        (("10.0.0.1", "10.0.0.9"), "ip daddr { 10.0.0.1, 10.0.0.9 }"),
+        (("10.1.2.3/24", "10.1.3.0/24"), "ip daddr & 255.255.254.0 { 10.1.2.0 }"),
+        (
+            ("10.1.2.0/24", "10.1.2.7", "10.0.0.1", "10.0.0.2"),
+            "ip daddr & 255.255.255.0 { 10.0.0.0, 10.1.2.0 } ip daddr { 10.0.0.1/32, 10.0.0.2/32, 10.1.2.0/24 }",
+        ),
+        (("fd00::1", "fd01::/64"), "ip6 daddr & ffff:ffff:ffff:ffff:: { fd00::, fd01:: } "
+                                   "ip6 daddr { fd00::1/128, fd01::/64 }"),
+    ],
+)  # fmt: skip
+def test_addresses_are_looked_up_by_their_shortest_prefix_first(addresses: tuple[str, ...], test: str) -> None:
+    family = 6 if ":" in addresses[0] else 4
+    (line,) = among_of(family=family, destinations=addresses)
+    assert line.partition(" counter")[0] == test
 
 
 def test_whatever_has_no_ports_may_be_wanted_where_ports_are_named() -> None:
