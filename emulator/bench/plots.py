@@ -56,6 +56,7 @@ def shares(results: Sequence[Result]) -> list[tuple[str, float, float, float]]:
 
 def _rows(path: Path, results: Sequence[Result]) -> Path:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
     figure = Figure(figsize=(_SIZE[0], 1 + _HEIGHT_OF_ROW * len(results)), layout="constrained")
     axes = figure.subplots()
@@ -65,25 +66,30 @@ def _rows(path: Path, results: Sequence[Result]) -> Path:
     for place, (_, _, low, high) in enumerate(found):
         axes.plot((low, high), (place, place), color="#333333", linewidth=1)
     axes.axvline(1, color="#333333", linewidth=1, linestyle="--")
-    axes.set_xscale("log")
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_locator(LogLocator(2))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.set_xlabel("ratio to the peer ÷ goal (1 reaches it; the line is the spread)")
     return _saved(figure, path)
 
 
 def _series(path: Path, series: Series, points: Sequence[Point]) -> Path:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import StrMethodFormatter
 
     figure = Figure(figsize=_SIZE, layout="constrained")
     axes = figure.subplots()
     numbers = [point.number for point in points]
     axes.plot(numbers, [point.rate / points[0].rate for point in points], "o-", color=LINE)
     axes.set_xscale("log")
-    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+    axes.set_ylim(0, 1.1 * max(point.rate for point in points) / points[0].rate)
     axes.set_xlabel(series.counted)
     axes.set_ylabel(f"{series.unit},\nwith {numbers[0]} = 1", color=LINE)
     memory = axes.twinx()
     memory.plot(numbers, [point.memory for point in points], "s--", color=OTHER)
-    memory.set_ylim(bottom=0)
+    memory.set_ylim(0, 1.1 * max(1.0, *(point.memory for point in points)))
     memory.grid(visible=False)
     memory.set_ylabel("memory, MiB", color=OTHER)
     return _saved(figure, path)
