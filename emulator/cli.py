@@ -129,7 +129,7 @@ def run(
         on_finding=on_finding,
         report=report,
     )
-    _leave(run_wanted(targets or (), wanted, before=lambda: _require_root("run", rootless=rootless)))
+    _leave(run_wanted(targets or (), wanted, before=lambda: _prepare("run", rootless=rootless)))
 
 
 def list_all(targets: Targets = None, cases: Cases = False, json: Json = False) -> None:
@@ -207,7 +207,7 @@ def torture(
     keep: Findings = None,
 ) -> None:
     """Faults, floods, kills and hostile octets: 0 only if nothing was lost or left."""
-    _require_root("torture")
+    _prepare("torture")
     from emulator.torture.command import Asked, main
 
     asked = Asked(
@@ -328,6 +328,14 @@ def _require_root(command: str, *, rootless: bool | None = None) -> None:
         other = f", or {how} --rootless" if rootless is not None else ""
         typer.echo(f"wfplab: `{command}` needs root: sudo {how}{other}", err=True)
         _leave(CANNOT_RUN)
+
+
+def _prepare(command: str, *, rootless: bool | None = None) -> None:
+    """As `_require_root`; what labs do not need of root's power is then given up."""
+    _require_root(command, rootless=rootless)
+    from netns.capabilities import LABS, keep
+
+    keep(LABS)
 
 
 def _function(module: str, name: str) -> Callable[..., int]:

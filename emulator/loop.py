@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+from netns import capabilities
 from netns.patience import patient
 
 GIVEN_UP_SECONDS = 0.5
@@ -29,8 +30,9 @@ class Abandoned(BaseException):
 class IoLoop:
     """Calls back when descriptors become readable, when time has come, and for work from other threads.
 
-    Everything it calls runs on its own thread.  An exception that leaves a callback stops the loop and is
-    kept in `failure`; `close` then raises it, so that a fault of ours is never swallowed.
+    Everything it calls runs on its own thread, which keeps only the capabilities that it needs.  An exception
+    that leaves a callback stops the loop and is kept in `failure`; `close` then raises it, so that a fault of
+    ours is never swallowed.
     """
 
     def __init__(self, name: str, *, after: Callable[[], None]) -> None:
@@ -113,6 +115,7 @@ class IoLoop:
 
     def _run(self) -> None:
         try:
+            capabilities.keep(capabilities.CALLOUTS)
             while self._running:
                 self._round()
         except BaseException as error:

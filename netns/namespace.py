@@ -11,7 +11,6 @@ import os
 import re
 import socket
 import subprocess
-import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -91,30 +90,14 @@ class Namespace:
         return mountpoint.path_of(self.name)
 
     def open_in(self, opener: Callable[[], T]) -> T:
-        """Run `opener` inside, on a thread of its own, and return what it returns or raise what it raises.
+        """Run `opener` inside, on the thread that lives there, and return what it returns or raise what it raises.
 
-        What it opens belongs to the caller. About 0.2 ms. Raises Closed besides what `opener` raises.
+        What it opens belongs to the caller, who needs no right to enter the namespace. Raises Closed besides
+        what `opener` raises.
         """
-        fd = self.fd
-        outcome: list[tuple[T | None, BaseException | None]] = []
-
-        def visit() -> None:
-            try:
-                syscalls.enter_network(fd)
-                outcome.append((opener(), None))
-            except BaseException as error:  # raised by the caller, below
-                outcome.append((None, error))
-
-        visitor = threading.Thread(target=visit, name=f"open-in-{self.name}")
-        visitor.start()
-        visitor.join()
-        result, error = outcome.pop()
-        if error is not None:
-            try:
-                raise error
-            finally:
-                del error
-        return result  # type: ignore[return-value]
+        if self._closed:
+            raise Closed(f"namespace {self.name}")
+        return self._resident.call(opener)
 
     def netlink(self, request: Callable[[Any], T]) -> T:
         """Run `request(ipr)` with this namespace's one kept pyroute2 IPRoute; do not keep `ipr`.

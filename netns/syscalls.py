@@ -1,4 +1,4 @@
-"""The few system calls that Python 3.11's `os` lacks: unshare, setns, mount, umount2, one bind."""
+"""The few system calls that Python 3.11's `os` lacks: unshare, setns, mount, umount2, capset, one bind."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ MS_PRIVATE = 1 << 18
 MS_SHARED = 1 << 20
 MS_NOSUID, MS_NODEV = 2, 4
 MNT_DETACH = 2
+PR_CAPBSET_DROP = 24
+_CAPABILITY_VERSION = 0x20080522
 
 
 @cache
@@ -26,6 +28,8 @@ def _libc() -> ctypes.CDLL:
     libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
     libc.unshare.argtypes = (ctypes.c_int,)
     libc.setns.argtypes = (ctypes.c_int, ctypes.c_int)
+    libc.prctl.argtypes = (ctypes.c_int,) + (ctypes.c_ulong,) * 4
+    libc.capget.argtypes = libc.capset.argtypes = (ctypes.c_char_p, ctypes.c_char_p)
     libc.bind.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
     return libc
 
@@ -82,3 +86,23 @@ def bind_packet_everywhere(fd: int, protocol: int) -> None:
     """Let a packet socket see `protocol` on all devices, which `socket.bind` cannot say. Raises OSError."""
     address = struct.pack("=H2sI", socket.AF_PACKET, protocol.to_bytes(2), 0).ljust(20, b"\0")
     _checked(_libc().bind(fd, address, len(address)))
+
+
+def permitted_capabilities() -> int:
+    """The permitted capabilities of the calling thread, as a mask. Raises OSError."""
+    data = ctypes.create_string_buffer(24)
+    _checked(_libc().capget(struct.pack("=Ii", _CAPABILITY_VERSION, 0), data))
+    low, high = struct.unpack("=4xI8xI4x", data.raw)
+    return int(low | high << 32)
+
+
+def set_capabilities(mask: int) -> None:
+    """Make these the permitted and effective ones of the calling thread; none are inherited. Raises OSError."""
+    low, high = mask & 0xFFFFFFFF, mask >> 32
+    data = struct.pack("=IIIIII", low, low, 0, high, high, 0)
+    _checked(_libc().capset(struct.pack("=Ii", _CAPABILITY_VERSION, 0), data))
+
+
+def drop_from_bounding_set(number: int) -> None:
+    """Let no program that the calling thread starts get this capability. Raises OSError."""
+    _checked(_libc().prctl(PR_CAPBSET_DROP, number, 0, 0, 0))

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
 from emulator.torture.figures import Figures
@@ -109,7 +110,8 @@ def _kept(name: str, case: bytes, keep: Path | None) -> str:
         return case[:64].hex() + ("…" if len(case) > 64 else "")
     folder = keep / name
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{digest}.bin").write_bytes(case)
+    with suppress(FileExistsError), (folder / f"{digest}.bin").open("xb") as file:  # follows no link of others
+        file.write(case)
     return f"{folder.name}/{digest}.bin"
 
 

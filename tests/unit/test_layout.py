@@ -30,6 +30,7 @@ IMPORTS_PYTEST = frozenset({"emulator/contract/plugin.py", "emulator/pytest_plug
 BANNED_MODULES = frozenset({"common", "helper", "helpers", "manager", "misc", "util", "utils"})
 BANNED_CLASSES = re.compile(r"Packet|Layer|\w*(Manager|Helper|Utils?)")
 CHOICES = re.compile(r"(\w+\.)?\w*(Enum|Flag)")  # an enumeration of layers is no holder of one
+SHELLS = frozenset({"os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput", "tempfile.mktemp"})
 BANNED_FUNCTIONS = re.compile(r"get_\w+")
 MACHINE_PATHS = re.compile(r"(?<![\w.<])/(work|root|home/\w+|Users/\w+|mnt)/|\.\./shared\b")
 TEXT = frozenset({"", ".md", ".py", ".sh", ".toml", ".txt", ".yml", ".yaml", ".json", ".cfg"})
@@ -181,6 +182,20 @@ def unit_tests_do_not_wait(root: Path) -> list[str]:
     ]
 
 
+def no_shell_strings(root: Path) -> list[str]:
+    """Programs get lists of arguments, and files no names that others can foresee."""
+    complaints = []
+    for name, tree in modules(root, "emulator", "netns"):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                if called in SHELLS or any(
+                    word.arg == "shell" and ast.unparse(word.value) != "False" for word in node.keywords
+                ):
+                    complaints.append(f"{name}:{node.lineno} {called}")
+    return complaints
+
+
 # Each check with a file that breaks it, and with its complaint about that file.
 BREACHES: list[tuple[Check, str, str, list[str]]] = [
     (netns_imports_no_emulator, "netns/a.py", "def f():\n    from emulator import b", [
@@ -205,6 +220,8 @@ BREACHES: list[tuple[Check, str, str, list[str]]] = [
     (names_say_something, "netns/a.py", "class RuleManager: ...", ["netns/a.py:1 RuleManager"]),
     (names_say_something, "netns/a.py", "def get_x(): ...", ["netns/a.py:1 get_x"]),
     (no_machine_paths, "docs/a.md", "in " + "/home" + "/anna/src", ["docs/a.md:1 " + "/home" + "/anna/"]),
+    (no_shell_strings, "netns/a.py", "import os\nos.system('ls')", ["netns/a.py:2 os.system"]),
+    (no_shell_strings, "emulator/a.py", "subprocess.run(x, shell=y)", ["emulator/a.py:1 subprocess.run"]),
     (unit_tests_mirror_modules, "tests/unit/test_ghost.py", "", [
         "tests/unit/test_ghost.py is about no module"]),
     (unit_tests_do_not_wait, "tests/unit/test_a.py", "import time\ntime.sleep(1)", [
