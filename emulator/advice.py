@@ -75,6 +75,7 @@ ADVICE: Mapping[str, str] = {
     "SD-4": "Discard only stream clones that you did not inject.",
     "SD-9": "Call FwpsStreamContinue0 from a worker.",
     # whatever has a pair
+    "NT-5": "Remove the context under the tag before the list goes out of your hands, or when its event says so.",
     "OR-3": "Give back whatever the driver took before it unloads.",
 }
 

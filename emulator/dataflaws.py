@@ -65,6 +65,8 @@ def _whole(function: int, item: NetBufferList, octets: bytes, version: int) -> I
     rule = _START_RULES[function]
     wrong = flaw(octets, version or None)
     if wrong is not None:
+        if _as_it_came(item):
+            return
         name = f"IPv{version}" if version else "IP"
         begins = begins_with(item, octets)
         if begins:
@@ -185,6 +187,12 @@ def _place(item: NetBufferList) -> tuple[IpView, int] | None:
 
 def _name(view: IpView) -> str:
     return _PROTOCOLS.get(view.protocol, f"protocol {view.protocol}")
+
+
+def _as_it_came(item: NetBufferList) -> bool:
+    """Whether this is a whole packet of the stack's, from its IP header on: a wrong length came with it."""
+    at = _place(item)
+    return at is not None and at[1] == at[0].start and _untouched(item)
 
 
 def _untouched(item: NetBufferList) -> bool:

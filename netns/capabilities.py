@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import IntEnum
+from functools import cache
 
 from netns import syscalls
 from netns.errors import refused
@@ -69,6 +70,7 @@ def keep(kept: Iterable[Capability]) -> None:
         raise refused("giving up capabilities", error) from error
 
 
+@cache
 def _last() -> int:
     with open(_LAST, encoding="ascii") as file:
         return int(file.read())

@@ -170,7 +170,7 @@ class PacketPath:
 
     def _postrouting(self, held: Held, record: Record | None) -> None:
         packet = held.packet
-        if packet.arrival.in_device:  # on its way through this router: not sent by this host
+        if packet.arrival.in_device and not self._is_own(held):  # on its way through: not sent by this host
             self._pass(packet, POSTROUTING)
             return
         if self.offload:
@@ -184,6 +184,13 @@ class PacketPath:
         else:
             exact = self.exact.pop(packet.mark & ID_MASK, None) if self.exact else None
             self._passed(held, POSTROUTING, record, payload=exact)
+
+    def _is_own(self, held: Held) -> bool:
+        """Whether the host sent a packet that has an arrival device: IPv6's own messages have the one they leave by."""
+        arrival, source = held.packet.arrival, held.view.source
+        if arrival.in_device != arrival.out_device:
+            return False
+        return not any(source) or self.interfaces.is_local(source)
 
     # -- verdicts ---------------------------------------------------------------------------------------
 

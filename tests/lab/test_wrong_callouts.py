@@ -12,7 +12,9 @@ import tests.lab.wrong.deciding
 import tests.lab.wrong.handing_over
 import tests.lab.wrong.injecting
 import tests.lab.wrong.lists
+import tests.lab.wrong.rarer
 import tests.lab.wrong.streams  # noqa: F401  importing them writes their cases down
+from emulator.advice import ADVICE
 from emulator.schedule import INLINE, Schedule
 from emulator.topology import HostOptions, Pair
 from emulator.verifier import Finding, detach, findings
@@ -100,4 +102,5 @@ def test_a_mistake_is_found_and_its_correct_twin_is_silent(case: Case, version: 
 
 def test_there_are_enough_of_them_and_each_names_another_mistake() -> None:
     assert len(CASES) >= LEAST
+    assert {rule for case in CASES for rule in case.rules} <= set(ADVICE), "each says what to do"
     assert len({case.name for case in CASES}) == len(CASES)
