@@ -12,6 +12,7 @@ from emulator.indication import Indication
 from emulator.injection import SendParams
 from emulator.interfaces import SUB_INTERFACE
 from emulator.netbuffer import Mdl, NetBuffer, NetBufferList
+from emulator.octets import IpView
 from emulator.ported.datagram_proxy import DatagramProxy, Server
 from emulator.rewrite import with_ends
 from emulator.scenario import Checks, scenario
@@ -38,6 +39,12 @@ def servers(peer: Host, family: AddressFamily) -> tuple[Server, Server]:
     peer.namespace.interface("eth0").add_addresses(f"{other}/{PREFIX[family]}")
     original = Server(peer.octets(family), peer.address(family), ASKED)
     return original, Server(socket.inet_pton(LINUX_FAMILY[family], other), other, ANSWERING)
+
+
+def has_a_checksum(packet: bytes) -> bool:
+    """Whether the sender of a UDP packet has summed it up."""
+    start = IpView(packet).transport_offset + 6
+    return packet[start : start + 2] != b"\0\0"
 
 
 @contextmanager
@@ -95,6 +102,7 @@ def datagram_proxy(pair: Pair, family: AddressFamily, check: Checks) -> None:
         ours = Like(destination=proxy.other.address, destination_port=ANSWERING, checksums=True)
         asked = [packet for packet in wire.packets(port=ANSWERING) if not ours.differences(packet)]
         check("on the wire they go to the other server, with right checksums", len(asked), 4)
+        check("and with a checksum at all", sum(map(has_a_checksum, asked)), 4)
     check("control after: without the proxy nobody answers", nobody_answers(host, proxy.original, family), True)
 
 
