@@ -154,12 +154,13 @@ def test_a_link_local_address_needs_its_scope(pair: Pair, way: str) -> None:
         finish(pair, handle)
 
 
+@pytest.mark.case("C16")
 @pytest.mark.rule("TS-7", "TS-10", "GE-3")
 @pytest.mark.parametrize("name", ["remoteAddress", "controlData"])
 def test_buffers_that_die_before_the_completion_are_reported_and_do_no_harm(
     pair: Pair, family: AddressFamily, way: str, name: str
 ) -> None:
-    """C16: the address or the control data is scribbled on right after the call."""
+    """The address or the control data is scribbled on right after the call."""
     stack, traffic = pair.host.stack, Datagrams(pair.host, pair.peer, family)
     handle, done = stack.create_handle(family, TRANSPORT), Completions(stack)
     address, control = bytearray(pair.peer.octets(family)), bytearray(24)

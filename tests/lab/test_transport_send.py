@@ -242,12 +242,13 @@ def tcp_talk(pair: Pair, family: AddressFamily, octets: bytes) -> bytes:
     return back
 
 
+@pytest.mark.case("C19")
 @pytest.mark.rule("TS-16", "OR-1")
 @pytest.mark.parametrize("inline", [False, True])
 def test_tcp_is_injected_out_of_band_or_reported(
     pair: Pair, family: AddressFamily, way: str, inline: bool
 ) -> None:
-    """C19: either way the connection works on."""
+    """Either way the connection works on."""
     stack = pair.host.stack
     handle = stack.create_handle(family, TRANSPORT)
     with Worker() as worker:
