@@ -31,6 +31,7 @@ from emulator.violations import Level, Reaction
 from emulator.wfptypes import AddressFamily, WindowsVersion
 from netns.lab import Lab
 from netns.namespace import Namespace
+from netns.patience import patient
 from netns.process import ORDINARY, Process
 from netns.veth import Bridge
 
@@ -132,7 +133,7 @@ class Host:
 
         made = self.namespace.open_in(open_bound)
         self.owned.callback(made.close)
-        made.settimeout(DEADLINE)
+        made.settimeout(patient(DEADLINE))
         return made
 
     def run(self, *argv: str, user: str = ORDINARY, **options: Any) -> Any:

@@ -15,6 +15,7 @@ from emulator.handle import InjectionHandle
 from emulator.scenario import Checks, scenario
 from emulator.topology import Pair
 from emulator.wfptypes import Action, AddressFamily, InjectionType
+from netns.patience import patient
 
 PORT = 8888
 DEADLINE = 20.0
@@ -27,7 +28,7 @@ class Conversation:
         self.host = host
         self.peer = peer
         for end in (host, peer):
-            end.settimeout(DEADLINE)
+            end.settimeout(patient(DEADLINE))
 
 
 @contextmanager
@@ -119,7 +120,7 @@ def defer_a_fast_sender(pair: Pair, family: AddressFamily, check: Checks) -> Non
         slow = OutOfBandEdit(stream_handle(driver), b"no such octets", b"", worker, limit=16 << 10)
         driver.add(slow, "STREAM", family)
         with conversation(pair, family) as ends:
-            worker.post(lambda: gate.wait(DEADLINE))
+            worker.post(lambda: gate.wait(patient(DEADLINE)))
             ends.peer.settimeout(0.5)
             sent = 0
             with suppress(TimeoutError):
@@ -127,7 +128,7 @@ def defer_a_fast_sender(pair: Pair, family: AddressFamily, check: Checks) -> Non
                     sent += ends.peer.send(octets[sent : sent + (1 << 16)])
             check("the window closed before all was sent", sent < len(octets), True)
             gate.set()
-            ends.peer.settimeout(DEADLINE)
+            ends.peer.settimeout(patient(DEADLINE))
             rest = threading.Thread(target=said, args=(ends.peer, ends.peer, octets[sent:]), daemon=True)
             rest.start()
             check("what arrived is what was sent", everything(ends.host) == octets, True)
@@ -199,6 +200,6 @@ def disturb_a_stream(pair: Pair, family: AddressFamily, check: Checks) -> None:
             ends.host.sendall(text)
             with check.raises("delayed: nothing comes at once", TimeoutError):
                 ends.peer.recv(1)
-            ends.peer.settimeout(DEADLINE)
+            ends.peer.settimeout(patient(DEADLINE))
             check("delayed: then all of it", said(ends.host, ends.peer), text)
         pair.host.stack.stream.settle()

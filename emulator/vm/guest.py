@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 PYTEST_SECONDS = 60
-NOT_IN_A_GUEST = ("tests/lab/test_package.py", "tests/lab/test_vm_guest.py")
-"""Lab tests that need a network, or a machine to boot guests on."""
+SUITE = ("-m", "not host_only", "--dist", "loadfile", "--ignore=tests/lab/test_scenarios.py", "tests/lab")
+"""The lab tests of the project that a kernel can make a difference to; all scenarios run by themselves."""
 
 
 class Work:
@@ -34,11 +34,8 @@ class Work:
 
     def test(self) -> int:
         """Every feature, every scenario, every lab test; all are tried also after one that failed."""
-        statuses = [
-            self.features(),
-            self.scenarios(),
-            self.pytest([*(f"--ignore={path}" for path in NOT_IN_A_GUEST), "tests/lab"]),
-        ]
+        workers = f"--numprocesses={os.cpu_count() or 1}"
+        statuses = [self.features(), self.scenarios(), self.pytest([workers, *SUITE])]
         return next((status for status in statuses if status), 0)
 
     def pytest_alone(self) -> int:
@@ -71,7 +68,7 @@ class Work:
         """Run all scenarios; the document of results and the report come back, and what failed is said."""
         document = self.results / "scenarios.json"
         with document.open("wb") as file:
-            status = self._wfplab("run", "--json", *self._report(), stdout=file)
+            status = self._wfplab("run", "--json", f"--jobs={os.cpu_count() or 1}", *self._report(), stdout=file)
         found = self._printed(document)
         for line in told_scenarios(found) if found else ():
             _say(line)

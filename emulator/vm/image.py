@@ -18,7 +18,7 @@ from pathlib import Path
 from emulator.vm.first import first_program, write_first_disk
 from emulator.vm.kernels import KEYRING, MIRROR, Kernel
 from netns.errors import MissingFeature, ProgramFailed
-from netns.process import find_program
+from netns.process import find_program, owned_argv
 
 Say = Callable[[str], None]
 
@@ -132,7 +132,7 @@ def _build(kernel: Kernel, place: Path, say: Say) -> None:
     say(f"building the image of {kernel.name} ({kernel.summary}); once, a minute or two")
     _download_wheels(kernel, wheels)
     packages = ",".join((*BASE_PACKAGES, *LAUNCHER_PACKAGES, kernel.requested))
-    _call([
+    _call_apart([
         "mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={packages}",
         '--aptopt=Acquire::Check-Valid-Until "false"', kernel.suite, str(root), *_sources(kernel),
     ])  # fmt: skip
@@ -165,7 +165,7 @@ def _download_wheels(kernel: Kernel, wheels: Path) -> None:
     built = [line for line in requirements() if line.lower().startswith(FROM_SOURCE)]
     ready = [line for line in requirements() if line not in built]
     _call([*pip, f"--dest={wheels}", "--only-binary=:all:", *target, *ready, *BUILD_REQUIREMENTS])
-    _call([*pip, f"--dest={wheels}", "--no-deps", "--no-binary=:all:", *built])
+    _call([*pip, f"--dest={wheels}", "--no-deps", f"--no-binary={FROM_SOURCE}", *built])
 
 
 def _install_wheels(root: Path, wheels: Path) -> None:
@@ -195,7 +195,14 @@ def make_disk(folder: Path, disk: Path, *, spare_octets: int) -> None:
 
 def _in_root(root: Path, argv: Sequence[str]) -> None:
     environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
-    _call(["chroot", str(root), *argv], environment)
+    _call_apart(["chroot", str(root), *argv], environment)
+
+
+def _call_apart(argv: Sequence[str], environment: dict[str, str] | None = None) -> None:
+    """Run a step in mount and process namespaces of its own: when we are killed, so is all it has started, and
+    what it has mounted below the new root is gone before anybody removes that root."""
+    apart = ["unshare", "--mount-proc", "--propagation", "private", "--pid", "--fork", "--kill-child", "--"]
+    _call(owned_argv([*apart, find_program(argv[0]), *argv[1:]]), environment)
 
 
 def _call(argv: Sequence[str], environment: dict[str, str] | None = None) -> None:

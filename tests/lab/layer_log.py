@@ -12,6 +12,7 @@ from emulator.layers import layer_of
 from emulator.stack import Stack
 from emulator.topology import Host
 from emulator.wfptypes import Action, AddressFamily
+from netns.patience import patient
 from tests.lab.network_packets import PORT
 
 V4, V6 = AddressFamily.INET, AddressFamily.INET6
@@ -80,7 +81,7 @@ def connected(client: Host, server: Host, family: AddressFamily) -> tuple[socket
     near.connect((server.address(family), TCP_PORT))
     far, _ = listener.accept()
     listener.close()
-    far.settimeout(10)
+    far.settimeout(patient(10))
     return near, far
 
 

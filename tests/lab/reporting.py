@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from netns.patience import patient
+
 HOSTILE = "</script><script>document.title='broken'</script>\x00\x1b[2J\u202edlrow\u2066"
 SCENARIOS = '''
 """Scenarios for tests of the report."""
@@ -71,4 +73,4 @@ def write_scenarios(folder: Path) -> Path:
 def wfplab(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run the command line in a process of its own."""
     argv = [sys.executable, "-m", "emulator", *map(str, arguments)]
-    return subprocess.run(argv, capture_output=True, text=True, timeout=50, check=False, cwd=cwd)
+    return subprocess.run(argv, capture_output=True, text=True, timeout=patient(50), check=False, cwd=cwd)

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
+from netns.patience import patient
+
 ROOT = Path(__file__).parents[2]
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = patient(30.0)
 
 SLOW = '''
 import time

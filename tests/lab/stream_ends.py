@@ -15,10 +15,12 @@ import pytest
 from emulator.callout import Callout
 from emulator.driver import Driver
 from emulator.indication import Indication
-from emulator.topology import DEADLINE, LINUX_FAMILY, Host, Pair
+from emulator.topology import LINUX_FAMILY, Host, Pair
 from emulator.wfptypes import AddressFamily, CalloutFlag, InjectionType
+from netns.patience import patient
 
 PORT = 8888
+DEADLINE = patient(10.0)
 STREAM = InjectionType.STREAM
 ROLES = pytest.mark.parametrize("outbound", [True, False], ids=["host connects", "peer connects"])
 
@@ -118,7 +120,7 @@ class Sender:
     def _run(self) -> None:
         view = memoryview(self._octets)
         try:
-            self._sock.settimeout(60)
+            self._sock.settimeout(patient(60))
             while self.sent < len(view):
                 self.sent += self._sock.send(view[self.sent : self.sent + (1 << 16)])
             if self._shut:
@@ -127,7 +129,7 @@ class Sender:
             self.error = error
 
     def join(self) -> None:
-        self._thread.join(60)
+        self._thread.join(patient(60))
         assert not self._thread.is_alive()
 
     def stalled(self) -> int:

@@ -8,16 +8,18 @@ import sys
 
 import pytest
 
+from netns.patience import patient
+
 CANNOT_RUN = 77
 WRONG_USAGE = 2
 
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     argv = [sys.executable, "-P", "-m", "emulator", "bench", "--quick", *arguments]
-    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=patient(120))
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(patient(150))
 def test_a_short_run_measures_both_sides_and_closes_the_books() -> None:
     done = bench("--json", "--only", "send-lists", "--only", "lab-")
     document = json.loads(done.stdout)

@@ -19,6 +19,10 @@ from pathlib import Path
 
 import pytest
 
+from netns.patience import patient
+
+pytestmark = pytest.mark.host_only("follows the documents as their reader would, with a run for every example")
+
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ("README.md", "docs/tutorial.md", "docs/cookbook.md", "docs/troubleshooting.md", "docs/paths.md")
 SEQUENCE = re.compile(r"<!-- (?P<comment>.*?) -->|^```(?P<kind>\w+)\n(?P<text>.*?)^```", re.DOTALL | re.MULTILINE)
@@ -26,7 +30,7 @@ PROGRAMS = {
     "wfplab": [sys.executable, "-P", "-m", "emulator"],
     "pytest": [sys.executable, "-P", "-m", "pytest", "-p", "no:cacheprovider"],
 }
-LONGEST_SECONDS = 120
+LONGEST_SECONDS = patient(120)
 
 
 @dataclass
@@ -101,7 +105,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", "COLUMNS": "200"}
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(patient(300))
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_example_does_what_the_document_says(document: str, tmp_path: Path) -> None:
     reader = Reader(tmp_path)

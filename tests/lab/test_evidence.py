@@ -29,9 +29,11 @@ from emulator.run.results import Result
 from emulator.topology import Alone, Bridged, Empty, Pair, Routed
 from emulator.traffic import Datagrams
 from emulator.wfptypes import Action, AddressFamily
+from netns.patience import patient
 from tests.lab.conftest import Strict
 from tests.lab.reporting import wfplab, write_scenarios
 
+OF_THE_COMMAND = pytest.mark.host_only("starts a run of its own, to read what it leaves")
 FIELDS = ("frame.time_epoch", "frame.interface_name", "frame.comment", "_ws.malformed", "ip.src", "ipv6.src")
 
 
@@ -45,7 +47,7 @@ def dissected(folder: Path) -> list[dict[str, str]]:
     argv = ["tshark", "-n", "-r", str(folder / "capture.pcapng"), "-T", "fields", "-E", "separator=/t"]
     for field in FIELDS:
         argv += ["-e", field]
-    done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=50)
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=patient(50))
     return [dict(zip(FIELDS, line.split("\t"), strict=True)) for line in done.stdout.splitlines()]
 
 
@@ -271,7 +273,7 @@ def test_a_packet_still_held_when_its_host_closes_is_abandoned_in_trace_and_book
         registered = pair.host.stack.core.engine.callouts.register(keep)
         pair.host.stack.add_filter(layer_of("OUTBOUND_IPPACKET", family.version), registered)
         Datagrams(pair.host, pair.peer, family).send(b"held")
-        assert arrived.wait(10)
+        assert arrived.wait(patient(10))
         events = written(evidence, pair)
         verdicts = [item.outcome for item in events if isinstance(item, event.Verdict) and not item.accepted]
         assert verdicts == ["abandoned"]
@@ -308,6 +310,7 @@ def test_a_bed_is_not_disturbed_by_being_recorded(beds: Strict, family: AddressF
     assert len(set(os.listdir("/proc/self/fd")) - before) <= 4  # the sockets of the traffic, which the bed closes
 
 
+@OF_THE_COMMAND
 def test_parallel_workers_make_one_report(tmp_path: Path) -> None:
     done = wfplab("run", write_scenarios(tmp_path), "--jobs", "2", "--report", tmp_path / "report")
     assert done.returncode == 1, done.stderr
@@ -320,6 +323,7 @@ def test_parallel_workers_make_one_report(tmp_path: Path) -> None:
     assert times == sorted(times)
 
 
+@OF_THE_COMMAND
 def test_an_interrupted_run_leaves_no_report_and_takes_the_old_one_away(tmp_path: Path) -> None:
     file = write_scenarios(tmp_path)
     folder = tmp_path / "report"
@@ -330,10 +334,11 @@ def test_an_interrupted_run_leaves_no_report_and_takes_the_old_one_away(tmp_path
         assert process.stderr is not None
         process.stderr.readline()  # the first scenario has ended
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=30) == 130
+        assert process.wait(timeout=patient(30)) == 130
     assert os.listdir(folder) == []
 
 
+@OF_THE_COMMAND
 def test_a_folder_that_cannot_be_written_to_is_refused_before_anything_runs(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = wfplab("run", "network_send", "--report", tmp_path / "file")
@@ -342,6 +347,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_anything_runs(tmp_
     assert done.stdout == ""
 
 
+@OF_THE_COMMAND
 def test_the_json_document_and_the_report_go_together(tmp_path: Path) -> None:
     done = wfplab("run", "network_send", "--json", "--report", tmp_path / "report")
     assert done.returncode == 0, done.stderr
@@ -349,6 +355,7 @@ def test_the_json_document_and_the_report_go_together(tmp_path: Path) -> None:
     assert (tmp_path / "report" / "report.html").is_file()
 
 
+@OF_THE_COMMAND
 def test_the_built_in_scenarios_lose_no_packet_without_a_reason(tmp_path: Path) -> None:
     names = ("clone_and_inject_outbound", "clone_and_inject_inbound", "redirect_a_connection", "loopback")
     done = wfplab("run", "network_send", *names, "--report", tmp_path / "report")

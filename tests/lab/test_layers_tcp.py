@@ -16,6 +16,7 @@ from emulator.traffic import Datagrams
 from emulator.wfptypes import Action, AddressFamily
 from emulator.wfptypes import ConditionFlag as C
 from emulator.wfptypes import MetadataField as M
+from netns.patience import patient
 from tests.lab.layer_log import (
     ALE,
     IP,
@@ -134,7 +135,7 @@ def test_a_syn_to_a_closed_port_is_discarded_and_answered_unless_that_is_blocked
 
     stack.add_filter(layer_of("INBOUND_TRANSPORT", family.version, discard=True), stack.register(Discards()))
     client = pair.peer.socket(family, socket.SOCK_STREAM)
-    client.settimeout(0.3 if blocked else 5)
+    client.settimeout(0.3 if blocked else patient(5))
     with pytest.raises(TimeoutError if blocked else ConnectionRefusedError):
         client.connect((pair.host.address(family), TCP_PORT))
     client.close()

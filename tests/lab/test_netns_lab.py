@@ -18,6 +18,7 @@ from netns.interface import Interface
 from netns.lab import Lab
 from netns.lease import Lease
 from netns.namespace import Namespace
+from netns.patience import patient
 from netns.rules import Hook, InstalledRules, QueueRule
 from netns.veth import VethPair
 from tests.lab.leftovers import belongings, ended, ours
@@ -144,13 +145,13 @@ def test_labs_in_parallel_do_not_see_each_other(state: str) -> None:
 def test_a_name_taken_by_a_stranger_is_refused_and_survives_the_lab(state: str) -> None:
     with Lab(directory=state) as lab:
         name = f"wfp-{lab.run}-a"
-        subprocess.run(["ip", "netns", "add", name], check=True, timeout=10)
+        subprocess.run(["ip", "netns", "add", name], check=True, timeout=patient(10))
         with pytest.raises(NameTaken):
             lab.namespace("a")
     try:
         assert mountpoint.identity_of(name) is not None
     finally:
-        subprocess.run(["ip", "netns", "del", name], check=True, timeout=10)
+        subprocess.run(["ip", "netns", "del", name], check=True, timeout=patient(10))
 
 
 def test_a_stranger_who_takes_the_name_between_our_look_and_our_claim_keeps_it(
@@ -158,7 +159,7 @@ def test_a_stranger_who_takes_the_name_between_our_look_and_our_claim_keeps_it(
 ) -> None:
     with Lab(directory=state) as lab:
         name = f"wfp-{lab.run}-a"
-        subprocess.run(["ip", "netns", "add", name], check=True, timeout=10)
+        subprocess.run(["ip", "netns", "add", name], check=True, timeout=patient(10))
         with monkeypatch.context() as patch:
             patch.setattr(mountpoint, "exists", lambda _: False)
             with pytest.raises(NameTaken):
@@ -166,14 +167,14 @@ def test_a_stranger_who_takes_the_name_between_our_look_and_our_claim_keeps_it(
     try:
         assert mountpoint.identity_of(name) is not None
     finally:
-        subprocess.run(["ip", "netns", "del", name], check=True, timeout=10)
+        subprocess.run(["ip", "netns", "del", name], check=True, timeout=patient(10))
 
 
 def test_closing_a_lease_removes_what_was_claimed_and_never_handed_over(state: str) -> None:
     # As after Ctrl-C between the kernel's making it and our hearing of it.
     with Lease(state) as lease:
         name = lease.claim("a")
-        subprocess.run(["ip", "netns", "add", name], check=True, timeout=10)
+        subprocess.run(["ip", "netns", "add", name], check=True, timeout=patient(10))
     try:
         assert not mountpoint.exists(name)
         assert os.listdir(state) == []
@@ -184,19 +185,19 @@ def test_closing_a_lease_removes_what_was_claimed_and_never_handed_over(state: s
 def test_a_namespace_deleted_behind_our_back_does_not_hinder_closing(state: str) -> None:
     with Lab(directory=state) as lab:
         gone = lab.namespace("a")
-        subprocess.run(["ip", "netns", "del", gone.name], check=True, timeout=10)
+        subprocess.run(["ip", "netns", "del", gone.name], check=True, timeout=patient(10))
     assert ours(lab.run) == []
 
 
 def test_a_name_given_to_a_stranger_meanwhile_is_left_to_him(state: str) -> None:
     with Lab(directory=state) as lab:
         name = lab.namespace("a").name
-        subprocess.run(["ip", "netns", "del", name], check=True, timeout=10)
-        subprocess.run(["ip", "netns", "add", name], check=True, timeout=10)
+        subprocess.run(["ip", "netns", "del", name], check=True, timeout=patient(10))
+        subprocess.run(["ip", "netns", "add", name], check=True, timeout=patient(10))
     try:
         assert mountpoint.identity_of(name) is not None
     finally:
-        subprocess.run(["ip", "netns", "del", name], check=True, timeout=10)
+        subprocess.run(["ip", "netns", "del", name], check=True, timeout=patient(10))
 
 
 def test_a_state_directory_of_somebody_else_is_refused(state: str) -> None:
@@ -213,7 +214,7 @@ def test_a_plain_user_is_told_to_use_root() -> None:
         f"os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})\n"
         "try:\n    Lab()\nexcept NotPermitted as error:\n    print(error)\n"
     )
-    told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=30)
+    told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=patient(30))
     assert "/run/wfplab: not permitted; run it as root" in told.stdout, told.stderr
 
 

@@ -16,6 +16,7 @@ import pytest
 from netns import mountpoint
 from netns.lab import Lab
 from netns.lease import living, reap
+from netns.patience import patient
 from tests.lab.leftovers import ended, ours
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,7 +45,7 @@ def state(tmp_path: Path) -> str:
 def foreign() -> Iterator[str]:
     """A namespace that somebody else made with `ip netns add`, and a process of theirs in it."""
     name = f"foreign-{os.getpid()}"
-    subprocess.run(["ip", "netns", "add", name], check=True, timeout=10)
+    subprocess.run(["ip", "netns", "add", name], check=True, timeout=patient(10))
     sleeper = subprocess.Popen(["ip", "netns", "exec", name, "sleep", "600"])
     try:
         yield name
@@ -53,7 +54,7 @@ def foreign() -> Iterator[str]:
     finally:
         sleeper.kill()
         sleeper.wait()
-        subprocess.run(["ip", "netns", "del", name], check=True, timeout=10)
+        subprocess.run(["ip", "netns", "del", name], check=True, timeout=patient(10))
 
 
 class Owner:
@@ -149,7 +150,7 @@ def test_a_name_that_now_belongs_to_another_namespace_is_left_alone(state: str, 
 
 def test_the_case_above_would_be_reaped_if_it_were_the_same_namespace(state: str) -> None:
     name = f"wfp-{os.getpid()}-twin"
-    subprocess.run(["ip", "netns", "add", name], check=True, timeout=10)
+    subprocess.run(["ip", "netns", "add", name], check=True, timeout=patient(10))
     identity = mountpoint.identity_of(name)
     assert identity is not None
     abandon(state, "0badcafe", {"pid": 1}, {"made": name, "device": identity[0], "inode": identity[1]})

@@ -15,6 +15,7 @@ from netns.capture import Capture
 from netns.errors import BadName, KernelRefused
 from netns.lab import Lab
 from netns.namespace import Namespace
+from netns.patience import patient
 from netns.veth import Bridge, VethPair
 
 A = {4: "192.0.2.1", 6: "2001:db8::1"}
@@ -50,7 +51,7 @@ def datagram(sender: Namespace, receiver: Namespace, to: str, bind: str | None =
         receiver.open_in(lambda: socket.socket(family, socket.SOCK_DGRAM)) as inbox,
         sender.open_in(lambda: socket.socket(family, socket.SOCK_DGRAM)) as outbox,
     ):
-        inbox.settimeout(5)
+        inbox.settimeout(patient(5))
         inbox.bind((bind or to, 4000))
         outbox.sendto(b"hello", (to, 4000))
         octets, source = inbox.recvfrom(100)
@@ -172,7 +173,7 @@ def test_marked_packets_can_be_kept_here(lab: Lab, version: int) -> None:
         host.open_in(lambda: socket.socket(FAMILY[version], socket.SOCK_DGRAM)) as inbox,
         host.open_in(lambda: socket.socket(FAMILY[version], socket.SOCK_DGRAM)) as outbox,
     ):
-        inbox.settimeout(5)
+        inbox.settimeout(patient(5))
         inbox.bind((any_address, 4000))
         with pytest.raises(OSError, match="unreachable"):
             outbox.sendto(b"unmarked", (elsewhere, 4000))

@@ -18,6 +18,7 @@ from netns.errors import BadName, Closed, KernelRefused, NameTaken, NotReady, Pr
 from netns.inhabitants import identify, inhabitants
 from netns.lab import Lab
 from netns.namespace import Namespace
+from netns.patience import patient
 
 TCP_SERVER = (
     "import socket, time; s = socket.create_server(('', {port})); print('listening', flush=True); time.sleep(600)"
@@ -51,14 +52,14 @@ def open_descriptors() -> list[str]:
 
 
 def test_ip_netns_reaches_it_by_name(host: Namespace) -> None:
-    listed = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True, timeout=10)
+    listed = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True, timeout=patient(10))
     assert host.name in listed.stdout
     inside = subprocess.run(
         ["ip", "netns", "exec", host.name, "readlink", "/proc/self/ns/net"],
         capture_output=True,
         text=True,
         check=True,
-        timeout=10,
+        timeout=patient(10),
     )
     assert inside.stdout.strip() == f"net:[{host.identity[1]}]"
 
@@ -79,7 +80,7 @@ def test_opening_inside_leaves_the_caller_where_it_was(host: Namespace) -> None:
 def test_a_socket_opened_inside_works_from_outside(host: Namespace, address: str) -> None:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with host.open_in(lambda: socket.socket(family, socket.SOCK_DGRAM)) as receiver:
-        receiver.settimeout(5)
+        receiver.settimeout(patient(5))
         receiver.bind((address, 0))
         with host.open_in(lambda: socket.socket(family, socket.SOCK_DGRAM)) as sender:
             sender.sendto(b"inside", receiver.getsockname()[:2])

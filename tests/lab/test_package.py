@@ -18,6 +18,8 @@ import pytest
 
 from emulator.vm.job import project_files
 
+pytestmark = pytest.mark.host_only("builds and installs packages, which no kernel makes a difference to")
+
 ROOT = Path(__file__).parents[2]
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 INFO = f"wfplab-{VERSION}.dist-info"

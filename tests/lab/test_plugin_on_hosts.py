@@ -8,6 +8,8 @@ import pytest
 
 from netns.lease import labelled
 
+pytestmark = pytest.mark.host_only("starts pytest again for every test")
+
 pytest_plugins = ["pytester"]
 
 USERS = '''

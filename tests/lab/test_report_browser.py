@@ -15,6 +15,8 @@ from emulator.evidence.visible import visible
 from tests.lab.browser import Browser, chromium
 from tests.lab.reporting import HOSTILE, wfplab, write_scenarios
 
+pytestmark = pytest.mark.host_only("needs Chromium")
+
 COUNT = "[...document.querySelectorAll({})].filter(e => !e.hidden && !e.closest('.scenario').hidden).length"
 
 

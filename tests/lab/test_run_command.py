@@ -12,6 +12,8 @@ import pytest
 
 from tests.lab.run_machine import QUICK, Machine, environment
 
+pytestmark = pytest.mark.host_only("starts a run for every test, to read what it says")
+
 NOBODY = 65534
 
 

@@ -17,6 +17,8 @@ import pytest
 
 from tests.lab.run_machine import PATIENCE_SECONDS, Machine, environment, eventually
 
+pytestmark = pytest.mark.host_only("starts a run for every test, to interrupt it")
+
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[Machine]:

@@ -21,6 +21,7 @@ from emulator.indication import Indication
 from emulator.stream import clone_stream_data
 from emulator.topology import Pair
 from emulator.wfptypes import Action, AddressFamily, CalloutFlag, IncomingFlag, StreamFlag
+from netns.patience import patient
 from tests.lab.conftest import Strict, expected_violations
 from tests.lab.stream_ends import (
     PORT,
@@ -56,7 +57,7 @@ def test_d13_defer_against_a_fast_sender(pair: Pair, driver: Driver, family: Add
         driver.add(slow, "STREAM", family)
         with connected(pair, family, outbound=outbound) as ends:
             gate = threading.Event()
-            worker.post(lambda: gate.wait(30))
+            worker.post(lambda: gate.wait(patient(30)))
             sender = Sender(ends.peer, octets)
             stalled = sender.stalled()
             assert stalled < len(octets) // 2, "the window did not close"
@@ -240,7 +241,7 @@ def test_urgent_data_stays_urgent(pair: Pair, driver: Driver, family: AddressFam
         assert select.select([], [], [ends.peer], 10)[2]
         ends.peer.setblocking(False)  # with a timeout, recv would wait for ordinary data first
         assert ends.peer.recv(1, socket.MSG_OOB) == b"!"
-        ends.peer.settimeout(10)
+        ends.peer.settimeout(patient(10))
         ends.host.sendall(b"cloudy")
         assert read_exactly(ends.peer, 5) == SUNNY
 

@@ -15,6 +15,7 @@ from emulator.indication import Indication
 from emulator.stream import clone_stream_data
 from emulator.topology import Pair
 from emulator.wfptypes import AddressFamily, StreamFlag
+from netns.patience import patient
 from tests.lab.conftest import expected_violations
 from tests.lab.stream_ends import ROLES, STREAM, connected, exchange, handle, read_all, read_exactly, reset, wait_for
 
@@ -111,7 +112,7 @@ def test_d04_an_injection_runs_the_lower_classify_on_its_own_thread(
         with connected(pair, family) as ends:
             ends.host.sendall(b"nested")
             assert read_exactly(ends.peer, 6) == b"nested"
-            assert injected.wait(10)
+            assert injected.wait(patient(10))
             assert [what for what, _ in trace[:3]] == ["inject", "classify", "return"]
             assert len({thread for _, thread in trace[:3]}) == 1
         wait_for(lambda: not pair.host.stack.stream.counts()["live"])
@@ -212,14 +213,14 @@ def test_d10_the_fin_comes_last_and_the_other_way_flows(
     with Worker() as worker:
         driver.add(OutOfBandEdit(handle(driver), RAINY, CLOUDY, worker), "STREAM", family)
         with connected(pair, family, outbound=outbound) as ends:
-            worker.post(lambda: gate.wait(10))
+            worker.post(lambda: gate.wait(patient(10)))
             ends.host.sendall(b"is it rainy?")
             ends.host.shutdown(socket.SHUT_WR)
             ends.peer.settimeout(0.3)
             with pytest.raises(TimeoutError):
                 ends.peer.recv(1)
             gate.set()
-            ends.peer.settimeout(10)
+            ends.peer.settimeout(patient(10))
             assert read_all(ends.peer) == b"is it cloudy?"
             ends.peer.sendall(b"rainy it is")
             ends.peer.shutdown(socket.SHUT_WR)

@@ -19,6 +19,7 @@ from emulator.layers import layer_of
 from emulator.stack import Stack
 from emulator.topology import Pair
 from emulator.wfptypes import AddressFamily, InjectionType
+from netns.patience import patient
 from tests.lab.conftest import Completions
 
 PORT = 8123
@@ -80,7 +81,7 @@ def test_segments_of_both_directions_are_shown_held_and_injected_again(pair: Pai
         client = pair.host.socket(family, socket.SOCK_STREAM)
         client.connect((pair.peer.address(family), PORT))
         server, _ = listener.accept()
-        server.settimeout(10)
+        server.settimeout(patient(10))
 
         def say() -> None:
             client.sendall(payload)

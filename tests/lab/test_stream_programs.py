@@ -17,6 +17,7 @@ from emulator.callouts_stream import InlineEdit
 from emulator.indication import Indication
 from emulator.topology import Host, Pair
 from emulator.wfptypes import AddressFamily
+from netns.patience import patient
 from netns.process import Process
 from tests.lab.stream_ends import STREAM, connected, dial, listen, read_all, wait_for
 
@@ -215,13 +216,13 @@ def test_a_thousand_short_connections(ends: tuple[Host, Host], family: AddressFa
             except TimeoutError:
                 continue
             with accepted:
-                accepted.settimeout(10)
+                accepted.settimeout(patient(10))
                 accepted.sendall(accepted.recv(100).upper())
 
     def visit(first: int) -> None:
         try:
             for number in range(first, first + 10):
-                with dial(client, server, family, PORT, timeout=30) as sock:
+                with dial(client, server, family, PORT, timeout=patient(30)) as sock:
                     text = f"visit {number}".encode()
                     sock.sendall(text)
                     assert read_all(sock) == text.upper()

@@ -16,11 +16,23 @@ import pytest
 from emulator.callouts_stream import InlineEdit, StreamMonitor
 from emulator.driver import Driver
 from emulator.filters import Filter
-from emulator.topology import DEADLINE, LINUX_FAMILY, Host, Pair, Routed
+from emulator.topology import LINUX_FAMILY, Host, Pair, Routed
 from emulator.wfptypes import Action, AddressFamily
 from netns.capture import Capture
+from netns.patience import patient
 from tests.lab.conftest import Strict
-from tests.lab.stream_ends import PORT, STREAM, connected, dial, exchange, listen, read_all, read_exactly, wait_for
+from tests.lab.stream_ends import (
+    DEADLINE,
+    PORT,
+    STREAM,
+    connected,
+    dial,
+    exchange,
+    listen,
+    read_all,
+    read_exactly,
+    wait_for,
+)  # fmt: skip
 
 V4, V6 = AddressFamily.INET, AddressFamily.INET6
 
@@ -234,7 +246,7 @@ def test_a_connect_that_is_prohibited_fails_the_same_way(
 
 def failure(client: Host, server: Host, family: AddressFamily) -> int | None:
     try:
-        dial(client, server, family, timeout=5)
+        dial(client, server, family, timeout=patient(5))
     except OSError as error:
         return error.errno
     raise AssertionError("it was not refused")

@@ -16,6 +16,7 @@ from emulator.paths.endpoints import Endpoint
 from emulator.topology import Pair
 from emulator.traffic import Datagrams
 from emulator.wfptypes import AddressFamily
+from netns.patience import patient
 from tests.lab.conftest import Completions, expected_violations
 from tests.lab.network_packets import PORT, Decide, Watch, at
 from tests.lab.putting_back import PutBack, inspect
@@ -135,7 +136,7 @@ def test_a_link_local_address_needs_its_scope(pair: Pair, way: str) -> None:
     address = b"\xfe\x80" + bytes(6) + bytes((mac[0] ^ 2,)) + mac[1:3] + b"\xff\xfe" + mac[3:]
     text = str(ipaddress.IPv6Address(address))
     receiver = pair.peer.namespace.open_in(lambda: socket.socket(socket.AF_INET6, socket.SOCK_DGRAM))
-    receiver.settimeout(5)
+    receiver.settimeout(patient(5))
     with receiver:
         receiver.bind(("::", PORT))
         handle = stack.create_handle(V6, TRANSPORT)

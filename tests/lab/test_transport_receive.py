@@ -18,6 +18,7 @@ from emulator.topology import HostOptions, Pair, Routed
 from emulator.traffic import Datagrams
 from emulator.wfptypes import AddressFamily, InjectionType
 from emulator.wfptypes import MetadataField as M
+from netns.patience import patient
 from tests.lab.conftest import Completions, Strict, expected_violations
 from tests.lab.network_packets import PORT, Decide, at, between
 from tests.lab.putting_back import PutBack, Worker, forgiven, inspect
@@ -210,7 +211,7 @@ def test_tcp_is_received_out_of_band_or_reported(
         client.connect((pair.host.address(family), 7000))
         server, _ = listener.accept()
         with server, client:
-            server.settimeout(10)
+            server.settimeout(patient(10))
             client.sendall(octets)
             got = b""
             while len(got) < len(octets):

@@ -17,6 +17,7 @@ from emulator.topology import Pair
 from emulator.traffic import Datagrams
 from emulator.wfptypes import AddressFamily
 from emulator.wfptypes import MetadataField as M
+from netns.patience import patient
 from tests.lab.conftest import Completions
 from tests.lab.network_packets import PORT, Decide, at, between, udp
 from tests.lab.putting_back import ALL_TYPES, PutBack, Worker, forgiven, inspect
@@ -230,7 +231,7 @@ def tcp_talk(pair: Pair, family: AddressFamily, octets: bytes) -> bytes:
     client.connect((pair.peer.address(family), 7000))
     server, _ = listener.accept()
     with server, client, listener:
-        server.settimeout(10)
+        server.settimeout(patient(10))
         client.sendall(octets)
         got = b""
         while len(got) < len(octets):

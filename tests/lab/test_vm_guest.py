@@ -16,6 +16,8 @@ from emulator.vm.kernels import DEFAULT
 from emulator.vm.machine import QEMU
 from emulator.vm.work import cache_folder
 
+pytestmark = pytest.mark.host_only("boots guests, or asks vagrant")
+
 ROOT = Path(__file__).parents[2]
 
 FAILING = '''

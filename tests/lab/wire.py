@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from netns.lab import Lab
 from netns.namespace import Namespace
+from netns.patience import patient
 from netns.rules import Hook, QueueRule
 
 Version = Literal[4, 6]
@@ -48,7 +49,7 @@ class Wire:
 
     def _socket(self, host: Namespace) -> socket.socket:
         made = host.open_in(lambda: socket.socket(FAMILY[self.version], socket.SOCK_DGRAM))
-        made.settimeout(5)
+        made.settimeout(patient(5))
         return made
 
     def send(self, octets: bytes, *, mark: int = 0, port: int = PORT) -> None:

@@ -25,7 +25,7 @@ NOT_IN_CORE = frozenset({
     "selectors", "signal", "socket", "subprocess", "tempfile", "time", "typer",
 })  # fmt: skip
 SLOW_TO_IMPORT = frozenset({"pytest", "rich", "scapy"})
-IMPORTS_PYTEST = frozenset({"emulator/contract/plugin.py", "emulator/pytest_plugin.py"})
+IMPORTS_PYTEST = frozenset({"emulator/contract/plugin.py", "emulator/pytest_plugin.py", "emulator/vm/require.py"})
 
 BANNED_MODULES = frozenset({"common", "helper", "helpers", "manager", "misc", "util", "utils"})
 BANNED_CLASSES = re.compile(r"Packet|Layer|\w*(Manager|Helper|Utils?)")

@@ -2,7 +2,7 @@
 # The guest's process 1: mounts what a program expects, runs the job, hands its results out, and powers off.
 # /job is the job disk: the project (read only; what is written over it stays in memory), and what to do.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-export HOME=/root LANG=C.UTF-8 TERM=dumb PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+export HOME=/root LANG=C.UTF-8 TERM=dumb PYTHONUNBUFFERED=1
 
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys

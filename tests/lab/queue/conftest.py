@@ -16,6 +16,7 @@ from emulator.checksums import fix_checksums
 from emulator.paths.queue import PacketQueue, QueueBackend, QueuedPacket, QueueLimits, open_queue
 from emulator.wfptypes import AddressFamily
 from netns.lab import Lab
+from netns.patience import patient
 from netns.rules import Hook, InstalledRules, Mark, QueueRule
 
 FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
@@ -23,7 +24,7 @@ SENDER = {4: "192.0.2.1", 6: "2001:db8::1"}
 HOST = {4: "192.0.2.2", 6: "2001:db8::2"}
 HEADERS = {4: 28, 6: 48}
 PORT = 4000
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = patient(10.0)
 NUMBER = 5
 SO_RCVBUFFORCE = 33
 MTU = 9216

@@ -15,6 +15,7 @@ import pytest
 from emulator.checksums import fix_checksums
 from emulator.paths.queue import NotRewritable, PacketQueue, QueueBackend, QueuedPacket, QueueLimits
 from netns.errors import Closed, KernelRefused, MissingFeature
+from netns.patience import patient
 
 if TYPE_CHECKING:
     from tests.lab.queue.conftest import Bed
@@ -23,7 +24,7 @@ NUMBER = 5
 PORT = 4000
 MTU = 9216
 FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = patient(10.0)
 
 
 def descriptors() -> int:

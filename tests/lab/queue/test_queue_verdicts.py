@@ -14,6 +14,7 @@ import pytest
 from emulator.checksums import fix_checksums
 from emulator.paths.netlink_queue import NetlinkQueue
 from emulator.paths.queue import BURST, AlreadySettled, HookNumber, QueueBackend, QueuedPacket, Verdict
+from netns.patience import patient
 from netns.rules import Hook, Mark
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ NUMBER = 5
 PORT = 4000
 ETHERTYPE = {4: 0x0800, 6: 0x86DD}
 SENDER = {4: "192.0.2.1", 6: "2001:db8::1"}
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = patient(10.0)
 SO_TIMESTAMP = 29
 
 

@@ -29,7 +29,7 @@ def unexpected(*_: object) -> None:
 
 
 def test_the_guest_has_every_package_of_the_launcher() -> None:
-    head = (ROOT / "wfplab").read_text().partition("for_guests=")[0]
+    head = (ROOT / "wfplab").read_text().partition("for_bench=")[0]
     packages = set(re.findall(r"=([a-z][a-z0-9-]+)(?=['\s])", head))
     assert {"nftables", "gcc", "tshark", "libnetfilter-queue-dev"} <= packages
     assert packages - {*BASE_PACKAGES, *LAUNCHER_PACKAGES} == set()

@@ -49,3 +49,30 @@ def test_so_is_one_of_a_whole_module(tmp_path: Path) -> None:
 def test_otherwise_a_skip_is_one(text: str, status: int, tmp_path: Path) -> None:
     (tmp_path / "test_a.py").write_text(text)
     assert outcome(tmp_path)[0] == status
+
+
+LEFT_OUT = """
+import pytest
+@pytest.mark.host_only("needs Chromium")
+@pytest.mark.parametrize("n", [1, 2])
+def test_page(n): raise AssertionError
+def test_packet(): pass
+"""
+LISTED = "   2  test_a.py: needs Chromium"
+
+
+@pytest.mark.parametrize("parallel", [[], ["-n", "2"]], ids=["alone", "workers"])
+def test_what_is_left_to_the_host_is_counted_with_its_reason(parallel: list[str], tmp_path: Path) -> None:
+    (tmp_path / "test_a.py").write_text(LEFT_OUT)
+    status, told = outcome(tmp_path, "-p", "emulator.vm.require", "-m", "not host_only", *parallel)
+    assert status == 0
+    assert "1 passed" in told
+    assert "2 tests left to the host's own suite" in told
+    assert LISTED in told.splitlines()
+
+
+def test_what_was_left_out_for_other_reasons_is_not(tmp_path: Path) -> None:
+    (tmp_path / "test_a.py").write_text(LEFT_OUT)
+    status, told = outcome(tmp_path, "-p", "emulator.vm.require", "-k", "page")
+    assert (status, "2 failed, 1 deselected" in told) == (1, True)
+    assert "left to the host" not in told
