@@ -23,12 +23,13 @@ TESTING = ("emulator.scenarios",)
 
 
 class Sources:
-    """Finds the files that items rest on; each file is read once."""
+    """Finds the files that items rest on, once all are imported; each is looked for and read once."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._installed = Path(sys.prefix)
         self._imported: dict[str, tuple[str, ...]] = {}
+        self._paths: dict[str, Path | None] = {}
 
     def of(self, item: pytest.Item) -> tuple[str, ...]:
         """Paths relative to the root, sorted, without the item's own file."""
@@ -47,6 +48,11 @@ class Sources:
         return tuple(sorted(paths))
 
     def _path(self, name: str) -> Path | None:
+        if name not in self._paths:
+            self._paths[name] = self._found(name)
+        return self._paths[name]
+
+    def _found(self, name: str) -> Path | None:
         """Where a module lies, if a change of it could change what a test proves."""
         if _within(name, TESTED) and not _within(name, TESTING):
             return None

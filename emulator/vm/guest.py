@@ -29,6 +29,7 @@ class Work:
         self.environment = {
             **os.environ,
             "WFPLAB_TIME_FACTOR": f"{self.factor:g}",
+            "WFPLAB_BULK_SHARE": str(job["bulk_share"]),
             "WFPLAB_RESULTS": str(results),
         }
 

@@ -39,6 +39,8 @@ class Job:
     arguments: tuple[str, ...] = ()
     time_factor: float = 1.0
     """By how much the guest is slower than the machines that time-outs are made for."""
+    bulk_share: int = 1
+    """What part of their packets and octets tests of bulk move: 1 for all, 8 for an eighth."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,9 @@ TRIAL_PASSED = b"wfplab-trial-ok"
 TIME_FACTOR = {"kvm": 2.0, "tcg": 10.0}
 """By how much time-outs grow. Measured under software emulation: programs take 5 to 13 times as long."""
 
+BULK_SHARE = {"kvm": 1, "tcg": 8}
+"""What part of their packets and octets tests of bulk move: an eighth, where software emulates."""
+
 ACCELERATOR = {"kvm": "kvm", "tcg": "tcg,tb-size=256"}
 """In QEMU's words: unasked, software emulation keeps up to 1 GiB of translated code."""
 
@@ -45,6 +48,10 @@ class Acceleration:
     @property
     def time_factor(self) -> float:
         return TIME_FACTOR[self.name]
+
+    @property
+    def bulk_share(self) -> int:
+        return BULK_SHARE[self.name]
 
 
 @dataclass(frozen=True, slots=True)

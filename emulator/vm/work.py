@@ -109,7 +109,8 @@ def _once(job: Job, image: Image, wishes: Wishes, say: Callable[[str], None]) ->
         say(described(image, acceleration, wishes.size, factor))
         staged, job_disk, results_disk = scratch / "job", scratch / "job.img", scratch / "results.tar"
         staged.mkdir()
-        write_job(Job(job.command, job.arguments, factor), project, staged, job_disk)
+        sent = Job(job.command, job.arguments, factor, acceleration.bulk_share)
+        write_job(sent, project, staged, job_disk)
         make_results_disk(results_disk)
         shutil.rmtree(results, ignore_errors=True)
         results.mkdir(parents=True)

@@ -10,6 +10,7 @@ import pytest
 
 from netns.patience import patient
 
+pytestmark = pytest.mark.host_only("measures rates, which emulation makes meaningless")
 CANNOT_RUN = 77
 WRONG_USAGE = 2
 

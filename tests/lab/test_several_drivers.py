@@ -14,6 +14,7 @@ from emulator.indication import Indication
 from emulator.topology import TwoDrivers
 from emulator.traffic import Datagrams
 from emulator.wfptypes import Action, AddressFamily, InjectionState, InjectionType
+from tests.lab.bulk import bulk
 from tests.lab.conftest import Strict
 from tests.lab.network_packets import PORT
 from tests.lab.putting_back import forgiven
@@ -141,7 +142,7 @@ def test_filters_come_and_go_under_traffic_and_nothing_is_lost(two: TwoDrivers, 
 
     changer = threading.Thread(target=change)
     changer.start()
-    payloads = [b"%d" % number for number in range(2000)]
+    payloads = [b"%d" % number for number in range(bulk(2000))]
     for payload in payloads:
         traffic.send(payload)
     changing[0] = False

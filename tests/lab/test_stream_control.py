@@ -22,6 +22,7 @@ from emulator.stream import clone_stream_data
 from emulator.topology import Pair
 from emulator.wfptypes import Action, AddressFamily, CalloutFlag, IncomingFlag, StreamFlag
 from netns.patience import patient
+from tests.lab.bulk import bulk
 from tests.lab.conftest import Strict, expected_violations
 from tests.lab.stream_ends import (
     PORT,
@@ -51,7 +52,7 @@ def driver(pair: Pair) -> Iterator[Driver]:
 @pytest.mark.rule("ST-32", "SD-7", "ST-17", "ST-19")
 @pytest.mark.case("D13")
 def test_d13_defer_against_a_fast_sender(pair: Pair, driver: Driver, family: AddressFamily, outbound: bool) -> None:
-    octets = os.urandom(1 << 20) * 50
+    octets = os.urandom(1 << 20) * bulk(50, least=24)  # more than both ends' buffers
     with Worker() as worker:
         slow = OutOfBandEdit(handle(driver), b"\x00never\x00", b"", worker, limit=16 << 10)
         driver.add(slow, "STREAM", family)
@@ -179,7 +180,7 @@ def test_d17_one_flow_is_never_classified_twice_at_once(pair: Pair, driver: Driv
         seen.stream.count_bytes_enforced = 100
         inside[seen.flow_handle] -= 1
 
-    octets = os.urandom(250_000)
+    octets = os.urandom(bulk(250_000))
     with Worker() as worker, pair.host.driver("lower", weight=0x20) as second:
         driver.add(upper, "STREAM", family)
         second.add(lower, "STREAM", family)
@@ -190,7 +191,7 @@ def test_d17_one_flow_is_never_classified_twice_at_once(pair: Pair, driver: Driv
                 sender.join()
         wait_for(lambda: not pair.host.stack.stream.counts()["live"])
     assert worst == 1
-    assert segments >= 10_000
+    assert segments >= bulk(10_000)
     assert len(threads) == 2
 
 

@@ -19,10 +19,12 @@ from emulator.topology import Host, Pair
 from emulator.wfptypes import AddressFamily
 from netns.patience import patient
 from netns.process import Process
+from tests.lab.bulk import bulk, floor
 from tests.lab.stream_ends import STREAM, connected, dial, listen, read_all, wait_for
 
 PORT = 8080
-BIG = 100 << 20
+BIG = bulk(100) << 20
+VISITORS, VISITS = bulk(100), 10
 
 
 @pytest.fixture(params=[True, False], ids=["host connects", "peer connects"])
@@ -58,7 +60,7 @@ def bracketed(host: Host, family: AddressFamily) -> str:
 
 @pytest.fixture
 def big(tmp_path: Path) -> tuple[Path, str]:
-    """A file of 100 MB that does not compress, and its SHA-256."""
+    """A file of 100 MB, or our share of that, that does not compress, and its SHA-256."""
     folder = tmp_path / "www"
     folder.mkdir()
     piece = os.urandom(1 << 20)
@@ -200,7 +202,7 @@ def test_iperf3(ends: tuple[Host, Host], family: AddressFamily) -> None:
         moved = [stream["receiver"]["bytes"] for stream in report["end"]["streams"]]
         assert len(moved) == {"-P": 8, "--bidir": 2}.get(extra[0], 1)
         assert min(moved) > 0
-        assert sum(moved) > 8 << 20
+        assert sum(moved) > floor(8 << 20)
         serving.wait(20)
 
 
@@ -221,7 +223,7 @@ def test_a_thousand_short_connections(ends: tuple[Host, Host], family: AddressFa
 
     def visit(first: int) -> None:
         try:
-            for number in range(first, first + 10):
+            for number in range(first, first + VISITS):
                 with dial(client, server, family, PORT, timeout=patient(30)) as sock:
                     text = f"visit {number}".encode()
                     sock.sendall(text)
@@ -232,7 +234,7 @@ def test_a_thousand_short_connections(ends: tuple[Host, Host], family: AddressFa
     with listen(server, family, PORT) as listener:
         listener.settimeout(0.2)
         servers = [threading.Thread(target=serve) for _ in range(4)]
-        visitors = [threading.Thread(target=visit, args=(number * 10,)) for number in range(100)]
+        visitors = [threading.Thread(target=visit, args=(number * VISITS,)) for number in range(VISITORS)]
         for thread in servers + visitors:
             thread.start()
         for thread in visitors:
@@ -243,7 +245,7 @@ def test_a_thousand_short_connections(ends: tuple[Host, Host], family: AddressFa
     assert failures == []
     counts = pair.host.stack.stream.counts
     wait_for(lambda: counts()["live"] == 0)
-    assert counts()["established"] == 1000
+    assert counts()["established"] == VISITORS * VISITS
     assert counts()["failed"] == 0
     paths = pair.host.stack.stream.paths
     wait_for(lambda: not any(path.busy or path.forgetting for path in paths.values()))

@@ -50,7 +50,7 @@ def programs(monkeypatch: pytest.MonkeyPatch) -> Programs:
 
 def outcome(tmp_path: Path, command: str, *arguments: str) -> int:
     job = tmp_path / "job.json"
-    job.write_text(json.dumps({"command": command, "arguments": arguments, "time_factor": 10.0}))
+    job.write_text(json.dumps({"command": command, "arguments": arguments, "time_factor": 10.0, "bulk_share": 8}))
     main(job, tmp_path)
     return int(json.loads((tmp_path / "outcome.json").read_text())["status"])
 
@@ -73,6 +73,7 @@ def test_time_outs_grow_by_the_factor_and_skips_fail(programs: Programs, tmp_pat
     assert "timeout=600" in command
     assert command[-2:] == ["-k", "a b"]
     assert programs.environments[0]["WFPLAB_TIME_FACTOR"] == "10"
+    assert programs.environments[0]["WFPLAB_BULK_SHARE"] == "8"
     assert programs.environments[0]["WFPLAB_RESULTS"] == str(tmp_path)
 
 

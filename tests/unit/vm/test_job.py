@@ -111,7 +111,7 @@ def test_a_job_is_the_project_its_installation_and_what_to_do(
     assert made == [tmp_path / "disk"]
     assert (folder / "project/script").stat().st_mode & 0o777 == 0o755
     assert json.loads((folder / "job.json").read_text()) == {
-        "command": "run", "arguments": ["a b"], "time_factor": 10.0}  # fmt: skip
+        "command": "run", "arguments": ["a b"], "time_factor": 10.0, "bulk_share": 1}  # fmt: skip
     assert (folder / "guest/init.sh").read_text().startswith("#!/bin/sh")
     assert (folder / "site/wfplab.pth").read_text() == "/project\n"
     [metadata] = (folder / "site").glob("wfplab-*.dist-info")
