@@ -11,6 +11,8 @@ from emulator.bench import streams
 from emulator.bench.place import Place
 from emulator.bench.programs import Programs
 
+pytestmark = pytest.mark.host_only("belongs to what measures rates, which emulation makes meaningless")
+
 BLOCKS = 100
 
 

@@ -151,6 +151,7 @@ def test_a_lost_canary_is_unmeasured_and_the_next_cell_gets_a_new_bed(monkeypatc
     assert times[0].way.sender is not times[-1].way.sender
 
 
+@pytest.mark.host_only("starts the command, to read what it says")
 def test_the_command_prints_one_document_and_leaves_nothing(tmp_path: Path) -> None:
     with Machine(tmp_path) as machine:
         ran = machine.wfplab("matrix", "M32", "--json")

@@ -23,6 +23,8 @@ from netns import mountpoint
 from netns.process import find_program
 from tests.lab.run_machine import Machine
 
+pytestmark = pytest.mark.host_only("starts a run for every test, to disturb it")
+
 SCENARIOS = '''
 import resource
 import time

@@ -11,6 +11,8 @@ import pytest
 
 from tests.lab.run_machine import PATIENCE_SECONDS, Machine, eventually
 
+pytestmark = pytest.mark.host_only("starts a run for every test, to kill or to flood it")
+
 BUSY = '''
 import time
 from emulator import AddressFamily, Checks, Pair, scenario
