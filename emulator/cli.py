@@ -1,5 +1,6 @@
 """The command line: arguments in, exit status out; what a command needs is imported when it runs."""
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -266,6 +267,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         status = _status(error)
         if status is None:
             raise
+        if _unwritable(error):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still buffered has nowhere to go
         typer.echo(f"wfplab: {error}", err=True)
         sys.exit(status)
     finally:
@@ -356,7 +359,12 @@ def _status(error: Exception) -> int | None:
         return WRONG_USAGE
     if isinstance(error, NotPermitted | MissingFeature):
         return CANNOT_RUN
-    return FAILED if isinstance(error, LabError | WfpError) else None
+    return FAILED if isinstance(error, LabError | WfpError) or _unwritable(error) else None
+
+
+def _unwritable(error: Exception) -> bool:
+    """Whether standard output is full, or nobody reads it any more."""
+    return type(error) in (OSError, BrokenPipeError) and getattr(error, "errno", 0) in (errno.ENOSPC, errno.EPIPE)
 
 
 def _give_back() -> None:

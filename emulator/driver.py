@@ -85,8 +85,11 @@ class Driver:
         `at` is a layer ("OUTBOUND_IPPACKET_V4"), or a group of them ("OUTBOUND_IPPACKET"): then the layer of
         `family`, or those of both families.  A callout is a `Callout` or a function of one indication; None
         goes with an action that needs none.
-        Raises LayerNotFound, and as `FilterEngine.add_filter` and `CalloutRegistry.register`.
+        Raises LayerNotFound, TypeError (a class in place of a callout), and as `FilterEngine.add_filter` and
+        `CalloutRegistry.register`.
         """
+        if isinstance(callout, type):
+            raise TypeError(f"add takes a callout, not its class: {callout.__name__}(...)")
         registered = None if callout is None else self.registered(callout)
         made = []
         for layer in layers_named(at, family):

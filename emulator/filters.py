@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from enum import IntEnum
 from operator import index
 from typing import TYPE_CHECKING, Any
@@ -76,7 +77,12 @@ class Condition:
         try:
             return info.fields[field_index(layer, self.field)]
         except KeyError:
-            raise ConditionNotFound(f"{info.layer.name} has no field {self.field}", rule="FI-6") from None
+            near = get_close_matches(self.field, info.fields, 1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            known = ", ".join(info.fields) or "none"
+            raise ConditionNotFound(
+                f"{info.layer.name} has no field {self.field}; {hint}it has {known}", rule="FI-6"
+            ) from None
 
     def predicate(self, layer: int) -> Predicate:
         """A function that tells whether an indication at `layer` meets the condition.

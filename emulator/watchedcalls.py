@@ -93,6 +93,8 @@ class WatchedHandle(InjectionHandle):
         named: dict[str, Any],
     ) -> None:
         name = FUNCTION_NAMES[function]
+        if isinstance(first, bytes | bytearray | memoryview):
+            raise TypeError(f"{name} takes a list, not octets: `driver.create(octets)` makes one")
         lists = first.lists() if first is not None else ()
         items = [item for item in lists if isinstance(item, WatchedList) and self._usable(item)]
         found = self._look(function, items, named)

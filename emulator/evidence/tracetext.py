@@ -84,7 +84,8 @@ def _classify(shown: event.Classify) -> str:
     asked = f"filter {shown.filter}" + (f", callout {shown.callout}" if shown.callout else "")
     right = "" if shown.right else ", no right left"
     more = f", {shown.note}" if shown.note else ""
-    return f"classify {shown.layer}: {asked}: {shown.action}{absorbed}{right}, {shown.state}{more}"
+    action = "NONE: it decided nothing" if shown.action == "NONE" else shown.action
+    return f"classify {shown.layer}: {asked}: {action}{absorbed}{right}, {shown.state}{more}"
 
 
 def _decide(shown: event.Decision) -> str:

@@ -60,7 +60,11 @@ def run(targets: Sequence[str], asked: Asked, *, before: Callable[[], None] = la
     clear_up_before()
     progress = Progress(sum(cell.status != NOT_EMULATED for cell in cells), sys.stderr, quiet=asked.json)
     with orderly_end():
-        measure_all(cells, options, begins=progress.begins, ended=progress.ended)
+        try:
+            measure_all(cells, options, begins=progress.begins, ended=progress.ended)
+        except BaseException:
+            progress.interrupted()
+            raise
     progress.finished()
     if asked.json:
         as_document(cells, sys.stdout, sampled=asked.quick)

@@ -48,6 +48,10 @@ class Progress:
             self._out.write(_AGAIN)
             self._out.flush()
 
+    def interrupted(self) -> None:
+        """The run ends before its time; its beds have been removed."""
+        self._line(f"wfplab: ended after {self._done} of {self._total} cells; what they had made is removed")
+
     def _tell(self) -> None:
         first, passed = self._group[0], sum(1 for cell in self._group if cell.status == PASSED)
         if not self._transient and not self._quiet:
