@@ -8,12 +8,11 @@ from pathlib import Path
 from emulator.driver import Driver
 from emulator.expect import Like
 from emulator.handle import InjectionHandle
-from emulator.headers import build_ip_header
 from emulator.indication import Indication
 from emulator.interfaces import SUB_INTERFACE
 from emulator.octets import IpView
 from emulator.ported.reinject import ALL_TYPES
-from emulator.rewrite import with_ends, with_payload
+from emulator.rewrite import udp_packet, with_ends, with_payload
 from emulator.scenario import Checks, scenario
 from emulator.scenarios.programs import bracketed, dig, name_server, web_server
 from emulator.topology import Host, Routed
@@ -33,8 +32,8 @@ def one_handle_sends_and_forwards(routed: Routed, family: AddressFamily, check: 
     left --> mid (IPFORWARD: block, clone, forward; network send) --> right
     """
     traffic = Datagrams(routed.left, routed.right, family, port=PORT)
-    made = b"\x13\x87" + PORT.to_bytes(2, "big") + b"\x00\x0c\x00\x00made"
-    packet = build_ip_header(family.version or 4, routed.mid.octets(family), routed.right.octets(family), 17, made)
+    here, there = routed.mid.address(family), routed.right.address(family)
+    packet = udp_packet(here, there, b"of the router's own", ports=(4999, PORT))
     check("control before", traffic.exchange([b"plain"]), [b"plain"])
     with routed.mid.driver() as driver:
         handle = driver.create_handle(family, InjectionType.NETWORK | InjectionType.FORWARD)
@@ -55,7 +54,7 @@ def one_handle_sends_and_forwards(routed: Routed, family: AddressFamily, check: 
         handle.network_send(driver.create(packet), driver.done)
         routed.mid.stack.settle()
         traffic.canary()
-        check("sent", drain(traffic.receiver), [b"made"])
+        check("sent", drain(traffic.receiver), [b"of the router's own"])
     check("control after", traffic.exchange([b"plain"]), [b"plain"])
 
 

@@ -59,19 +59,22 @@ class TracedHost:
         self.host = host or FakeHost()
         self.inner = FakeQueue()
         self.sockets, self.raw = SimpleNamespace(on_send=None), SimpleNamespace(on_send=None)
-        self.stack = SimpleNamespace(
+        self.stack: Any = SimpleNamespace(
             core=self.host.core,
             packets=SimpleNamespace(queue=self.inner),
             sockets=self.sockets,
             raw=self.raw,
             loop=SimpleNamespace(thread_id=threading.get_ident()),
             books=SimpleNamespace(lost={}),
+            hooks=SimpleNamespace(follow=lambda: followed.append(self.stack.trace)),
             trace=None,
         )
+        followed: list[object] = []
         ticks = count(1)
         self.tracer = Tracer(lambda: next(ticks))
         place = Place(name="host", emulated=True, interfaces={"2": "eth0"})
         self.trace = self.tracer.attach(place, cast(Stack, self.stack))
+        assert followed == [self.trace], "once it is traced, the host is shown all packets"
         self.queue = cast(PacketQueue, self.stack.packets.queue)
 
     def arrives(self, octets: bytes, hook: HookNumber = HookNumber.POSTROUTING) -> QueuedPacket:
