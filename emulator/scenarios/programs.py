@@ -26,7 +26,7 @@ LONG_SECONDS = 300
 UPLOAD_PORT = 5201
 _PAUSE_SECONDS = 0.02
 NGINX = """
-daemon off; master_process off; pid {folder}/nginx.pid; error_log stderr error;
+daemon off; master_process off; user root; pid {folder}/nginx.pid; error_log stderr error;
 events {{ worker_connections 64; }}
 http {{
   access_log off;
@@ -79,7 +79,7 @@ def name_server(host: Host, family: AddressFamily, *records: str, address: str =
     Raises MissingFeature, ProgramFailed, NotReady.
     """
     options = [
-        "keep-in-foreground", "conf-file=/dev/null", "pid-file=", "user=root", "group=root", "log-facility=-",
+        "no-daemon", "conf-file=/dev/null", "pid-file=", "log-facility=-",
         "no-resolv", "no-hosts", "bind-interfaces", "cache-size=0", f"port={port}",
         f"listen-address={address or host.address(family)}", *records,
     ]  # fmt: skip
