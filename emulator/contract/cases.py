@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from emulator.checkout import source_tree
+from emulator.contract.results import Digests, Proof
 from emulator.scenario import Scenario
 
 
@@ -34,6 +35,30 @@ def case_claims() -> dict[str, list[str]]:
 
     root = source_tree()
     return merged(of_scenarios(built_in()), of_tests(root) if root is not None else {})
+
+
+PASSED, FAILED, CLAIMED, OPEN = "passed", "failed", "claimed", "open"
+"""What a case is: its tests have passed when they last ran, or one has failed; nobody knows; nobody stands for it."""
+
+
+def case_statuses(claims: Mapping[str, Iterable[str]], proofs: Iterable[Proof], root: Path | None) -> dict[str, str]:
+    """The status of every claimed case, by the last runs of the tests that name it and have not changed since.
+
+    `root` is the source tree; without one nothing is known, and all are CLAIMED.
+    """
+    found = dict.fromkeys(claims, CLAIMED)
+    if root is None:
+        return found
+    present = Digests(root)
+    for proof in proofs:
+        if not proof.cases or present.of(proof.files) != proof.digest:
+            continue
+        for case in proof.cases:
+            if proof.outcome.refutes:
+                found[case] = FAILED
+            elif proof.outcome.proves and found.get(case) == CLAIMED:
+                found[case] = PASSED
+    return found
 
 
 def of_scenarios(items: Iterable[Scenario]) -> dict[str, list[str]]:

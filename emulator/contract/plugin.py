@@ -23,10 +23,11 @@ from emulator.contract.sources import Sources
 
 
 class Named(TypedDict):
-    """A collected test that names rules; plain data, for it travels between processes."""
+    """A collected test that names rules or cases; plain data, for it travels between processes."""
 
     node: str
     rules: list[str]
+    cases: list[str]
     file: str
     rests_on: list[str]
     digest: str
@@ -76,11 +77,13 @@ class _Collector:
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Take note of the tests, before others drop some or change their ids."""
         for item in items:
-            rules = _rules_of(item)
-            if rules:
+            rules, cases = _named_by(item, "rule"), _named_by(item, "case")
+            if rules or cases:
                 file, rests_on = self._file(item), self._sources.of(item)
                 digest = self._digests.of((file, *rests_on)) or ""
-                named = Named(node=item.nodeid, rules=rules, file=file, rests_on=list(rests_on), digest=digest)
+                named = Named(
+                    node=item.nodeid, rules=rules, cases=cases, file=file, rests_on=list(rests_on), digest=digest
+                )
                 item.stash[_NAMED] = self.named[item.nodeid] = named
         if not self._config.getoption("lf", False):
             picked = {argument.partition("::")[0] for argument in self._config.args if "::" in argument}
@@ -225,6 +228,7 @@ class _Recorder:
         return Proof(
             node=node,
             rules=tuple(named["rules"]),
+            cases=tuple(named["cases"]),
             file=named["file"],
             rests_on=tuple(named["rests_on"]),
             digest=named["digest"],
@@ -233,8 +237,8 @@ class _Recorder:
         )
 
 
-def _rules_of(item: pytest.Item) -> list[str]:
-    ids = (str(id) for marker in item.iter_markers("rule") for id in marker.args)
+def _named_by(item: pytest.Item, marker_name: str) -> list[str]:
+    ids = (str(id) for marker in item.iter_markers(marker_name) for id in marker.args)
     return list(dict.fromkeys(ids))
 
 

@@ -57,6 +57,8 @@ class Proof:
     """UTC, ISO 8601; None for a test that did not end."""
     rests_on: tuple[str, ...] = ()
     """The other files of the tree that say what the test does: its scenario, what it shares with other tests."""
+    cases: tuple[str, ...] = ()
+    """The acceptance cases it names."""
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -133,9 +135,9 @@ def update(root: Path, change: Callable[[Mapping[str, Proof]], Mapping[str, Proo
 
 
 def _proof(node: str, fields: Mapping[str, object]) -> Proof:
-    rules, ended, rests_on = fields["rules"], fields["ended"], fields["rests_on"]
-    if not isinstance(rules, list) or not isinstance(rests_on, list):
-        raise TypeError(f"rules or files of {node}")
+    rules, ended, rests_on, cases = fields["rules"], fields["ended"], fields["rests_on"], fields.get("cases", [])
+    if not isinstance(rules, list) or not isinstance(rests_on, list) or not isinstance(cases, list):
+        raise TypeError(f"rules, cases or files of {node}")
     return Proof(
         node=node,
         rules=tuple(str(rule) for rule in rules),
@@ -144,6 +146,7 @@ def _proof(node: str, fields: Mapping[str, object]) -> Proof:
         outcome=Outcome(str(fields["outcome"])),
         ended=None if ended is None else str(ended),
         rests_on=tuple(str(file) for file in rests_on),
+        cases=tuple(str(case) for case in cases),
     )
 
 

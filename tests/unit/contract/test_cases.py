@@ -6,7 +6,10 @@ import io
 import json
 from pathlib import Path
 
-from emulator.contract.cases import Case, case_claims, load_cases, merged, of_scenarios, of_tests
+import pytest
+
+from emulator.contract.cases import Case, case_claims, case_statuses, load_cases, merged, of_scenarios, of_tests
+from emulator.contract.results import Digests, Outcome, Proof
 from emulator.contract.rules import load_contract
 from emulator.run import listing
 from emulator.run.loading import built_in
@@ -40,15 +43,45 @@ def test_claims_are_put_together() -> None:
     assert set(case_claims()) <= {case.id for case in load_cases()}
 
 
-def test_the_list_says_which_are_open() -> None:
+@pytest.mark.parametrize(
+    ("outcomes", "status"),
+    [
+        ([], "claimed"),
+        ([Outcome.PASSED], "passed"),
+        ([Outcome.PASSED, Outcome.SKIPPED], "passed"),
+        ([Outcome.SKIPPED], "claimed"),
+        ([Outcome.UNFINISHED], "claimed"),
+        ([Outcome.PASSED, Outcome.FAILED], "failed"),
+        ([Outcome.FAILED, Outcome.PASSED], "failed"),
+    ],
+)
+def test_a_case_is_what_its_tests_were_when_they_last_ran(
+    outcomes: list[Outcome], status: str, tmp_path: Path
+) -> None:
+    (tmp_path / "test_a.py").write_text("")
+    digest = Digests(tmp_path).of(["test_a.py"]) or ""
+    proofs = [
+        Proof(f"test_a.py::{number}", (), "test_a.py", digest, outcome, None, cases=("B01",))
+        for number, outcome in enumerate(outcomes)
+    ]
+    assert case_statuses({"B01": ["a"]}, proofs, tmp_path) == {"B01": status}
+    assert case_statuses({"B01": ["a"]}, proofs, None) == {"B01": "claimed"}
+    (tmp_path / "test_a.py").write_text("changed")
+    assert case_statuses({"B01": ["a"]}, proofs, tmp_path) == {"B01": "claimed"}
+
+
+def test_the_list_says_which_have_passed_and_which_are_open() -> None:
     cases = [Case("B01", "network", "it arrives"), Case("B02", "network", "it leaves")]
+    claims, statuses = {"B01": ["arrives"]}, {"B01": "passed"}
     out = io.StringIO()
-    listing.cases_as_text(cases, {"B01": ["arrives"]}, out)
-    assert out.getvalue().splitlines() == [
-        "B01  claimed  it arrives  [arrives]",
+    listing.cases_as_text(cases, claims, statuses, out)
+    assert out.getvalue().splitlines()[:3] == [
+        "B01  passed   it arrives  [arrives]",
         "B02  open     it leaves",
-        "2 cases: 1 claimed, 1 open",
+        "2 cases: 1 passed, 0 failed, 0 claimed, 1 open",
     ]
     out = io.StringIO()
-    listing.cases_as_json(cases, {"B01": ["arrives"]}, out)
-    assert json.loads(out.getvalue())["cases"][1] == {"id": "B02", "title": "it leaves", "status": "open", "by": []}
+    listing.cases_as_json(cases, claims, statuses, out)
+    first, second = json.loads(out.getvalue())["cases"]
+    assert first == {"id": "B01", "title": "it arrives", "status": "passed", "by": ["arrives"]}
+    assert second == {"id": "B02", "title": "it leaves", "status": "open", "by": []}
