@@ -7,7 +7,7 @@ from pathlib import Path
 
 from emulator.ported.reinject import HOST_LAYERS, OutOfBand, reinject_at
 from emulator.scenario import Checks, scenario
-from emulator.scenarios.programs import bracketed, dig, fetch, name_server, ping, random_file, web_server
+from emulator.scenarios.programs import PAGE_OCTETS, bracketed, dig, fetch, name_server, ping, random_file, web_server
 from emulator.topology import Host, Pair, Routed
 from emulator.wfptypes import AddressFamily
 
@@ -24,7 +24,7 @@ class Town:
         for host in (server, client):  # else the kernel keeps some of its ICMP errors to itself
             host.namespace.sysctl("net.ipv4.icmp_ratelimit", 0)
             host.namespace.sysctl("net.ipv6.icmp.ratelimit", 0)
-        self.digest = random_file(folder / "page", 1)
+        self.digest = random_file(folder / "page", PAGE_OCTETS)
         web_server(server, folder)
         name_server(server, family, "host-record=host.test,192.0.2.7")
 

@@ -24,6 +24,8 @@ from netns.process import Process, child_environment, find_program
 WAIT_SECONDS = 10
 LONG_SECONDS = 300
 UPLOAD_PORT = 5201
+PAGE_OCTETS = 150_000
+"""Of a page that takes some round trips."""
 _PAUSE_SECONDS = 0.02
 NGINX = """
 daemon off; master_process off; user root; pid {folder}/nginx.pid; error_log stderr error;
@@ -191,13 +193,13 @@ def upload(client: Host, address: str, octets: int) -> str:
     return "sent" if sent >= octets and received > 0 else f"{sent} sent and {received} received of {octets} octets"
 
 
-def random_file(path: Path, mebibytes: int) -> str:
-    """Write a file of so many mebibytes that no two are alike; its SHA-256."""
-    piece = os.urandom(1 << 20)
+def random_file(path: Path, octets: int) -> str:
+    """Write a file of so many octets that do not repeat themselves; its SHA-256."""
+    piece = os.urandom(1 << 16)
     digest = hashlib.sha256()
     with path.open("wb") as file:
-        for number in range(mebibytes):
-            block = number.to_bytes(8, "big") + piece[8:]
+        while left := octets - file.tell():
+            block = (file.tell().to_bytes(8, "big") + piece[8:])[:left]
             digest.update(block)
             file.write(block)
     return digest.hexdigest()
