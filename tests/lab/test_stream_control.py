@@ -23,7 +23,7 @@ from emulator.topology import Pair
 from emulator.wfptypes import Action, AddressFamily, CalloutFlag, IncomingFlag, StreamFlag
 from netns.patience import patient
 from tests.lab.bulk import bulk
-from tests.lab.conftest import Strict, expected_violations
+from tests.lab.conftest import expected_violations
 from tests.lab.stream_ends import (
     PORT,
     ROLES,
@@ -442,15 +442,17 @@ def test_differs_from_windows_the_transport_layers_show_what_programs_write_and_
     assert {SUNNY} == shown["INBOUND_TRANSPORT"] - {b""}
 
 
-def test_a_stopped_reader_bounds_what_is_held(pair: Pair, beds: Strict, family: AddressFamily) -> None:
+@pytest.mark.parametrize("outward", [True, False], ids=["peer stops reading", "host stops reading"])
+def test_a_stopped_reader_bounds_what_is_held(pair: Pair, family: AddressFamily, outward: bool) -> None:
     with pair.host.driver() as loaded:
         loaded.add(InlineEdit(handle(loaded), CLOUDY, SUNNY), "STREAM", family)
         with connected(pair, family) as ends:
-            sender = Sender(ends.host, bytes(1 << 20) * 64, shut=False)
+            writing, reading = (ends.host, ends.peer) if outward else (ends.peer, ends.host)
+            sender = Sender(writing, bytes(1 << 20) * 64, shut=False)
             stalled = sender.stalled()
             assert stalled < 32 << 20
             flow = next(iter(loaded.core.streams.flows.values()))
-            assert flow.send.waiting <= 2 * (256 << 10)
-            reset(ends.peer)
+            assert flow.direction(not outward).waiting <= 2 * (256 << 10)
+            reset(reading)
             sender.join()
             assert isinstance(sender.error, OSError)
