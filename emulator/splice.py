@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 HIGH_WATER: Final = 256 << 10
 """Octets waiting to be written to a side before the other is no longer read."""
+MOST_WAITING: Final = 2 * HIGH_WATER
+"""Octets that may wait at most."""
 
 
 class Side(IntEnum):
@@ -176,6 +178,10 @@ class Splice:
     def reading(self, side: Side) -> bool:
         """Whether a side is to be read: what the last `Read` for it said, also when others are done first."""
         return self._reading[side]
+
+    def room(self, side: Side) -> int:
+        """How many octets may be read from a side at once; never none, since others may inject at any moment."""
+        return max(MOST_WAITING - self._toward(side.other).waiting, 1)
 
     def idle(self, side: Side) -> bool:
         """True when nothing waits on its way to a side."""

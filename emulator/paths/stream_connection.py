@@ -10,7 +10,7 @@ from typing import Final
 
 from emulator.paths.poller import ENDED, FAILED, READ, URGENT, WRITE, Poller
 from emulator.paths.stream_legs import Leg, Pipe
-from emulator.paths.stream_memory import LEAD, RECEIVE_OCTETS, ReadMemory
+from emulator.paths.stream_memory import LEAD, ReadMemory
 from emulator.splice import Close, Command, Flush, Read, Reset, Side, Splice
 from emulator.stream import DISCONNECT
 from emulator.wfptypes import StreamFlag
@@ -110,7 +110,7 @@ class Connection:
     def _copy(self, leg: Leg) -> bool:
         """Read once, through the callouts; False when the socket had no more."""
         flags = _PUSHED[leg.side]
-        most = RECEIVE_OCTETS
+        most = self.splice.room(leg.side)
         if leg.urgent and leg.at_mark():
             most = 1
             flags |= _EXPEDITED[leg.side]

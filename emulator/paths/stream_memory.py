@@ -5,7 +5,9 @@ from __future__ import annotations
 from sys import getrefcount
 from typing import Final
 
-RECEIVE_OCTETS: Final = 256 << 10
+from emulator.splice import MOST_WAITING
+
+RECEIVE_OCTETS: Final = MOST_WAITING
 LEAD: Final = b"\xdd" * 16
 """Octets in front of every window's memory: a callout that forgets the offset sees them (ST-22)."""
 KEPT_MOST: Final = 8

@@ -9,7 +9,7 @@ import pytest
 from emulator.core import Core
 from emulator.flows import FlowKey
 from emulator.indication import Indication
-from emulator.splice import HIGH_WATER, Close, Flush, Read, Reset, Side, Splice
+from emulator.splice import HIGH_WATER, MOST_WAITING, Close, Flush, Read, Reset, Side, Splice
 from emulator.stream import DISCONNECT
 from emulator.stream_bench import StreamBench
 from emulator.wfptypes import StreamFlag
@@ -132,3 +132,14 @@ def test_octets_behind_an_injected_fin_are_lost_and_the_connection_can_still_end
     bench.finish(Side.HOST)
     assert bench.closed
     assert not list(bench.core.violations)
+
+
+def test_what_is_read_and_not_written_yet_leaves_the_less_room() -> None:
+    splice = relay()
+    assert splice.room(Side.HOST) == MOST_WAITING
+    sent(splice, Side.HOST, bytes(HIGH_WATER))
+    assert (splice.room(Side.HOST), splice.room(Side.REMOTE)) == (MOST_WAITING - HIGH_WATER, MOST_WAITING)
+    splice.wrote(Side.REMOTE, 1000)
+    assert splice.room(Side.HOST) == MOST_WAITING - HIGH_WATER + 1000
+    sent(splice, Side.HOST, bytes(MOST_WAITING))
+    assert splice.room(Side.HOST) == 1

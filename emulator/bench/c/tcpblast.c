@@ -1,11 +1,11 @@
 /* One TCP connection that carries a bounded count of equal blocks as fast as it goes; its receiver checks every octet.
  *
- *   tcpblast receive ADDRESS PORT WORD          prints "ready", then "octets wrong seconds user system"
- *   tcpblast send ADDRESS PORT WORD BLOCKS      prints "octets user system"
+ *   tcpblast receive ADDRESS PORT FILLER WORD          prints "ready", then "octets wrong seconds user system"
+ *   tcpblast send ADDRESS PORT FILLER WORD BLOCKS      prints "octets user system"
  *
- * ADDRESS is IPv4 or IPv6. A block is 65521 octets of filler, none of them ASCII, and WORD: the two may have different
- * words when something on the way replaces one by the other. The receiver takes one connection; its seconds run from
- * the first octet to the end of the stream, and "wrong" counts the reads that held anything but what was due.
+ * ADDRESS is IPv4 or IPv6. A block is FILLER octets, none of them ASCII, and WORD: the two may have different words
+ * when something on the way replaces one by the other. The receiver takes one connection; its seconds run from the
+ * first octet to the end of the stream, and "wrong" counts the reads that held anything but what was due.
  */
 #define _GNU_SOURCE
 #include <netdb.h>
@@ -17,9 +17,9 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { FILLER = 65521, PIECE = 256 << 10, LONGEST_WORD = 64 };
+enum { MOST_FILLER = 1 << 20, PIECE = 256 << 10, LONGEST_WORD = 64 };
 
-static unsigned char octets[PIECE + 2 * (FILLER + LONGEST_WORD)];
+static unsigned char octets[PIECE + 2 * (MOST_FILLER + LONGEST_WORD)];
 
 static double now(void)
 {
@@ -29,15 +29,15 @@ static double now(void)
 }
 
 /* Fills `octets` with blocks; the size of one. */
-static size_t lay_blocks(const char *word)
+static size_t lay_blocks(size_t filler, const char *word)
 {
-    size_t size = FILLER + strlen(word);
+    size_t size = filler + strlen(word);
     unsigned state = 1;
-    for (size_t i = 0; i < FILLER; i++) {
+    for (size_t i = 0; i < filler; i++) {
         state = state * 1664525u + 1013904223u;
         octets[i] = 0x80 | state >> 25;
     }
-    memcpy(octets + FILLER, word, size - FILLER);
+    memcpy(octets + filler, word, size - filler);
     for (size_t i = size; i < sizeof octets; i++)
         octets[i] = octets[i - size];
     return size;
@@ -93,13 +93,13 @@ static int send_all(int fd, long long left, size_t block)
 
 int main(int argc, char **argv)
 {
-    if (argc < 5 || strlen(argv[4]) > LONGEST_WORD)
+    if (argc < 6 || atol(argv[4]) < 1 || atol(argv[4]) > MOST_FILLER || strlen(argv[5]) > LONGEST_WORD)
         return 2;
     int sending = !strcmp(argv[1], "send"), on = 1;
     struct addrinfo wanted = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST}, *found;
     if (getaddrinfo(argv[2], argv[3], &wanted, &found))
         return 2;
-    size_t block = lay_blocks(argv[4]);
+    size_t block = lay_blocks((size_t)atol(argv[4]), argv[5]);
     int fd = socket(found->ai_family, SOCK_STREAM, 0);
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (sending ? connect(fd, found->ai_addr, found->ai_addrlen)
@@ -110,5 +110,5 @@ int main(int argc, char **argv)
     freeaddrinfo(found);
     if (!sending)
         return receive(fd, block);
-    return argc > 5 ? send_all(fd, atoll(argv[5]) * (long long)block, block) : 2;
+    return argc > 6 ? send_all(fd, atoll(argv[6]) * (long long)block, block) : 2;
 }
