@@ -57,7 +57,7 @@ def test_an_active_open_visits_its_layers_in_order(pair: Pair, family: AddressFa
     finish(stack)
 
 
-@pytest.mark.rule("LA-11", "LA-3", "FL-8", "MD-7")
+@pytest.mark.rule("LA-11", "LA-3", "FL-8")
 def test_a_passive_open_visits_its_layers_in_order(pair: Pair, family: AddressFamily) -> None:
     stack = pair.host.stack
 

@@ -156,14 +156,16 @@ def test_octets_of_a_stream_have_no_state_and_do_not_come_back_to_their_injector
 
     def decide(seen: Indication) -> None:
         own.append(seen.stream.stream_data.octets)
-        driver.inject(driver.chain(b"made"), flow_id=bench.flow.number)
+        if len(own) == 1:
+            driver.inject(driver.chain(b"made"), flow_id=bench.flow.number)
         seen.permit()
 
     driver.on_classify = decide
     bench = StreamBench(core=driver.core, ports=(50001, 8888))
+    bench.add_filter(driver.registered, weight=0x20)  # the same callout once more, where others see what it injects
     bench.add(watch, weight=0x10)
     bench.send(Side.HOST, b"sent")
-    assert own == [b"sent"]
+    assert own == [b"sent", b"sent"]
     assert lower == [(b"made", InjectionState.NOT_INJECTED), (b"sent", InjectionState.NOT_INJECTED)]
     assert list(driver.core.violations) == []
 
