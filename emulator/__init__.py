@@ -6,8 +6,12 @@ imported when it is first used, so that the package itself costs next to nothing
 
 from typing import TYPE_CHECKING, Any
 
+from emulator import compiled
+
+compiled.use()  # before anything else is imported: some of that has a compiled twin
+
 # Not when first used: whoever imported the module of this name would have put it in the function's place.
-from emulator.scenario import scenario as scenario
+from emulator.scenario import scenario as scenario  # noqa: E402
 
 if TYPE_CHECKING:
     from emulator.callout import Callout as Callout

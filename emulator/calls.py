@@ -34,6 +34,7 @@ from emulator.injection import (
     SendParams,
 )
 from emulator.netbuffer import DRIVER, FREED, IN_FLIGHT, POINTER_MASK, NetBufferList
+from emulator.octets import UDP
 from emulator.wfptypes import AddressFamily, SendInjectFlag, WindowsVersion
 
 if TYPE_CHECKING:
@@ -132,7 +133,8 @@ class InjectionCalls(Flight):
             injection.send_params = HeldSendParams(send_params)
         else:
             self.core.check_alignment(injection)
-        self.core.check_inline_tcp(injection)
+        if net_buffer_list.protocol != UDP:
+            self.core.check_inline_tcp(injection)
         self.core.submit(injection)
 
     def transport_receive(
@@ -161,7 +163,8 @@ class InjectionCalls(Flight):
         )  # fmt: skip
         injection.interface = interface
         injection.sub_interface = sub_interface
-        self.core.check_inline_tcp(injection)
+        if net_buffer_list.protocol != UDP:
+            self.core.check_inline_tcp(injection)
         self.core.submit(injection)
 
     def forward(

@@ -230,6 +230,11 @@ def bench(
     _leave(main(Asked(json=json, quick=quick, only=tuple(only or ()), plot=plot)))
 
 
+def build() -> None:
+    """Compile the modules that every packet meets; they run without, but slower."""
+    _leave(import_module("emulator.run.building").run(sys.stdout))
+
+
 def doctor(json: Json = False, rootless: Rootless = False) -> None:
     """Say what this kernel lacks, and what that means."""
     _require_root("doctor", rootless=rootless)
@@ -286,7 +291,7 @@ def _application() -> typer.Typer:
         context_settings={"help_option_names": ["--help", "-h"]},
     )
     application.callback()(_common)
-    for command in (run, trace, new, matrix, torture, bench, doctor, clean, contract):
+    for command in (run, trace, new, matrix, torture, bench, build, doctor, clean, contract):
         application.command()(command)
     application.command("list")(list_all)
     application.command("shell", context_settings={"ignore_unknown_options": True})(shell)

@@ -7,7 +7,7 @@ cdef class Deciding:
     cdef public object filter
     cdef public object flow_context
     cdef public object action
-    cdef public int rights
-    cdef public int out_flags
-    cdef public object blocked_by
+    cdef public long long rights
+    cdef public long long out_flags
+    cdef public long long blocked_by
     cdef public bint ended

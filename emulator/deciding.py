@@ -93,4 +93,4 @@ class Deciding:
         )
 
 
-set_defaults(Deciding, flow=None, filter=None, flow_context=0, out_flags=0, blocked_by=0, ended=False)
+set_defaults(Deciding, flow=None, filter=None, out_flags=0, blocked_by=0, ended=False)

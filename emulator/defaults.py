@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 
-def set_defaults(kind: type, **values: Any) -> None:
-    """Give a class its attributes' defaults: None, 0 or False; a compiled class has them already."""
+def set_defaults(kind: Any, **values: Any) -> None:
+    """Give a class (`kind`) its attributes' defaults: None, 0 or False; a compiled class has them already."""
     for name, value in values.items():
-        assert not value, name
         if name not in kind.__dict__:
             setattr(kind, name, value)
+        found = getattr(kind.__new__(kind), name)
+        assert found is value or (found == value and not value), f"{kind.__name__}.{name} begins as {found!r}"

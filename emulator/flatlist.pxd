@@ -20,8 +20,8 @@ cdef class FlatList:
     cdef public object made_of
     cdef public object info
     cdef public int protocol
-    cdef public object number
-    cdef public object sight
+    cdef public long long number
+    cdef public long long sight
 
 @cython.locals(item=FlatList)
 cpdef FlatList new_list(type kind_of_list, object memory, Py_ssize_t start, Py_ssize_t end, int kind, tuple history, Origin origin)

@@ -6,6 +6,7 @@ Source: GE-1, GE-3, CF-1..CF-9.
 from __future__ import annotations
 
 import threading
+from functools import partial
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +79,7 @@ class Flight:
         Source: CF-1..CF-9.
         """
         hold = self.core.hold_completion
-        if hold is None or not hold(injection, lambda: self._give_back(injection, status, dispatch_level)):
+        if hold is None or not hold(injection, partial(self._give_back, injection, status, dispatch_level)):
             self._give_back(injection, status, dispatch_level)
 
     def _give_back(self, injection: Injection, status: NtStatus, dispatch_level: bool) -> None:
@@ -87,7 +88,7 @@ class Flight:
         if injection.send_params is not None:
             self._check_buffers(injection.send_params)
         if core.scramble_offsets or injection.scramble:
-            item.advance(min(_SCRAMBLE, *(buffer.data_length for buffer in item.net_buffers())))
+            item.advance(min(_SCRAMBLE, *[buffer.data_length for buffer in item.net_buffers()]))
         item.status = status
         item.state = DRIVER
         if core.on_complete is not None:

@@ -63,6 +63,7 @@ class Indication(Deciding):
         self.core = core
         self.layer = layer
         self.inbound = inbound
+        self.flow_context = 0
         self.action = NONE
         self.rights = 1
         self.net_buffer_list = net_buffer_list

@@ -6,6 +6,7 @@ cdef class HeldSendParams:
     cdef public bytes remote_address
     cdef public tuple _buffers
     cdef public tuple _copies
+    cpdef bint is_plain(self) except -1
     cpdef died_early(self)
 
 cdef class Injection:
@@ -26,4 +27,4 @@ cdef class Injection:
     cdef public bint preserve_id
     cdef public bint given_back
     cdef public bint scramble
-    cdef public object serial
+    cdef public long long serial

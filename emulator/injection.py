@@ -93,6 +93,11 @@ class HeldSendParams:
         """The caller's IP header as it was at the call."""
         return self._copies[2]
 
+    def is_plain(self) -> bool:
+        """Whether there are neither control data nor a header."""
+        copies = self._copies
+        return not copies[1] and not copies[2]
+
     def died_early(self) -> str | None:
         """Which buffer no longer holds what it held at the call; None when all do (TS-7, TS-10)."""
         if not self._buffers:
@@ -156,6 +161,7 @@ class Injection:
         self.completion_context = completion_context
         self.family = family
         self.history = history
+        self.interface = self.sub_interface = 0
         self.packets_left = 1
         self.status = _SUCCESS
 
@@ -165,6 +171,6 @@ class Injection:
 
 set_defaults(
     Injection,
-    interface=0, sub_interface=0, endpoint=None, send_params=None, preserve_id=False, given_back=False, scramble=False,
+    endpoint=None, send_params=None, preserve_id=False, given_back=False, scramble=False,
     serial=0,
 )  # fmt: skip

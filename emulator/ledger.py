@@ -7,6 +7,7 @@ fragments, 23 bits of record id.  This is the only module that knows the bits of
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any, NamedTuple
 
 from emulator.wfptypes import InjectionState
@@ -19,6 +20,8 @@ MAGIC_MASK = 0xFF000000
 FRAGMENT_BIT = 0x00800000
 """Set in the mark of a fragment: what INPUT sees with it was put together from fragments (LA-20)."""
 ID_MASK = 0x007FFFFF
+BRIEF_KEPT = 256
+"""Records of packets that have left: one is made and dropped for each packet that goes on by its verdict."""
 
 
 class Entry(NamedTuple):
@@ -69,15 +72,16 @@ class Ledger:
     period after it was made, and while its injection is pending.
     """
 
-    __slots__ = ("_young", "_old", "_next", "serial")
+    __slots__ = ("_young", "_old", "_next", "serial", "_brief")
 
     def __init__(self) -> None:
         self._young: dict[int, Record] = {}
         self._old: dict[int, Record] = {}
         self._next = 0
+        self._brief: deque[int] = deque()
         self.serial = 0
 
-    def mark(self, history: History, injection: Any = None, *, fragment: bool = False) -> int:
+    def mark(self, history: History, injection: Any = None, fragment: bool = False) -> int:
         """A new mark for a packet with this history; the record is kept until it is too old."""
         number = self._next + 1
         if number > ID_MASK:
@@ -87,6 +91,23 @@ class Ledger:
         self._next = number
         self._young[number] = _new(Record, (history, injection, fragment))
         return MAGIC << 24 | FRAGMENT_BIT | number if fragment else MAGIC << 24 | number
+
+    def brief(self, history: History) -> int:
+        """A mark for a packet that meets no hook on its way out of here.
+
+        Its record is kept until some hundred more were made: should a hook be added at this very moment, it is known.
+        """
+        mark = self.mark(history)
+        self._brief.append(mark)
+        if len(self._brief) > BRIEF_KEPT:
+            self.forget(self._brief.popleft())
+        return mark
+
+    def forget(self, mark: int) -> None:
+        """Drop the record of a packet that no hook will see again."""
+        number = mark & ID_MASK
+        if self._young.pop(number, None) is None:
+            self._old.pop(number, None)
 
     def record(self, mark: int) -> Record | None:
         """The record a packet's mark leads to; None for a mark of somebody else, or none (QS-2)."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -20,7 +19,7 @@ from emulator.handle import InjectionHandle
 from emulator.injection import Injection
 from emulator.interfaces import InterfaceTable
 from emulator.loop import IoLoop
-from emulator.ntstatus import NtStatus, nt_success
+from emulator.ntstatus import NtStatus
 from emulator.paths.books import Books
 from emulator.paths.course import Course
 from emulator.paths.endpoints import Endpoints
@@ -29,6 +28,7 @@ from emulator.paths.hooks import Hooks
 from emulator.paths.injector import Injector
 from emulator.paths.linkwatch import LinkWatch
 from emulator.paths.network import NetworkInjector
+from emulator.paths.outbox import Outbox
 from emulator.paths.overdue import Overdue
 from emulator.paths.packets import LOOP_LIMIT, PacketPath
 from emulator.paths.plans import REENTRY
@@ -53,13 +53,10 @@ if TYPE_CHECKING:
 QUEUE_NUMBER = 1
 """The netfilter queue of a host: numbers are per namespace, so one is enough."""
 ROTATE_SECONDS = 5.0
-VANISH_SECONDS = 5.0
-"""How long a sent packet may take to come by the hook that has to see it, before it counts as vanished."""
 HOLD_SECONDS = 60
 """After how long a clone or a reference that a driver keeps is told of (NB-10)."""
 WIND_UP_SECONDS = 5.0
 """How long closing waits for the I/O thread to settle what it holds; a classify may keep it."""
-_SUCCESS = NtStatus.SUCCESS
 
 
 class Stack:
@@ -90,21 +87,22 @@ class Stack:
         `group_forward_fragments` shows forwarded fragments as groups too (FW-6).
         """
         self.namespace = namespace
-        self.core = Core(self._submit, profile=profile, header_flags=header_flags, level=level, reaction=reaction)
+        self.books = Books()
+        self.outbox = Outbox(self.books.injections)
+        self.core = Core(self.outbox.submit, profile=profile, header_flags=header_flags, level=level, reaction=reaction)
         self.core.readiness = self._not_ready_because
         self.core.engine.on_change = self._filters_changed
-        self.books = Books()
         self.endpoints = Endpoints(namespace, self.core.lab_failed)
         self.routing = Routing(namespace, self.core.lab_failed)
         self.course = Course(self.core, self.endpoints, self.routing)
-        self.packets = PacketPath(self.core, self.books, self.course, self.packet_done)
+        self.packets = PacketPath(self.core, self.books, self.course, self.outbox.done)
         self.packets.guard.limit = loop_limit
         if group_forward_fragments:
             self.packets.groups = FragmentGroups(self.packets)
         self.hooks = Hooks(namespace, self.packets, QUEUE_NUMBER)
         self.sockets = NetworkInjector(namespace)
         self.raw = RawSockets(namespace)
-        self.injector = Injector(self.packets, self.sockets, self.raw, self.packet_done)
+        self.injector = Injector(self.packets, self.sockets, self.raw, self.outbox.done)
         self.injector.verdicts = verdict_reinjection
         self.resets = Resets(self.endpoints, self.sockets)
         self.loop = IoLoop(namespace.name, after=self._after_round)
@@ -112,8 +110,6 @@ class Stack:
         self.stream = StreamPath(self.core, namespace, self.loop)
         self._backend = backend
         self._limits = limits
-        self._outbox: deque[Injection] = deque()
-        self._waiting: dict[Injection, float] = {}
         self._overdue = Overdue()
         self._idle: list[threading.Event] = []
         self._started = False
@@ -126,10 +122,12 @@ class Stack:
 
     def _join(self) -> None:
         """Have the parts call each other."""
-        self.packets.after_packet = self.perform_outbox
+        self.packets.after_packet = self.outbox.perform
         self.packets.before_burst = self._burst_begins
         self.packets.on_thread = self.loop.post
-        self.injector.waiting = self._wait_for
+        self.injector.waiting = self.outbox.wait_for
+        self.outbox.injector = self.injector
+        self.outbox.wake = self.loop.wake
         self.injector.sender.need_exact = self.hooks.need_exact
         self.hooks.shows_all = lambda: self.trace is not None or self.timing is not None
         self.course.reset = self.resets.of_packet
@@ -152,7 +150,7 @@ class Stack:
         self.loop.every(ROTATE_SECONDS, self.core.ledger.rotate)
         self.loop.every(1.0, self._every_second)
         self.loop.start()
-        self.packets.thread_id = self.loop.thread_id
+        self.packets.thread_id = self.outbox.thread_id = self.loop.thread_id
         self.core.dispatch_threads.add(self.loop.thread_id)
         self._started = True
         self._filters_changed()
@@ -189,10 +187,10 @@ class Stack:
             self.packets.drain()
             if before[1] == sum(book.offered for book in self.books.hooks.values()):
                 break
-        self.perform_outbox()
+        self.outbox.perform()
         if self.timing is not None:
             self.timing.flush()
-        for injection in list(self._waiting):
+        for injection in list(self.outbox.waiting):
             self._vanished(injection)
         if self.trace is not None:
             self.trace.abandoning = True
@@ -296,60 +294,25 @@ class Stack:
     def _complete_unseen(self) -> None:
         """Complete the sent injections that no hook will see any more: theirs were taken away meanwhile."""
         self.packets.drain()
-        for injection in list(self._waiting):
+        for injection in list(self.outbox.waiting):
             version = injection.family.version
             if not any((hook, version) in self.packets.hooks for hook in REENTRY[injection.function]):
                 injection.packets_left = 1
-                self.packet_done(injection, NtStatus.SUCCESS)
+                self.outbox.done(injection, NtStatus.SUCCESS)
 
     # -- injections -------------------------------------------------------------------------------------
 
-    def _submit(self, injection: Injection) -> None:
-        self._outbox.append(injection)
-        if threading.get_ident() != self.loop.thread_id:
-            self.loop.wake()
-
-    def perform_outbox(self) -> None:
-        """Perform the injections that wait, in order; on the host's thread."""
-        outbox, perform, book = self._outbox, self.injector.perform, self.books.injections
-        while outbox:
-            injection = outbox.popleft()
-            book.accepted += 1
-            perform(injection)
-
     def _after_round(self) -> None:
-        if self._outbox:
-            self.perform_outbox()
+        if self.outbox.queue:
+            self.outbox.perform()
         queue = self.packets.queue
         assert queue is not None
         queue.flush()
-        if self._idle and not (self._waiting or self.packets.held or (self.timing is not None and self.timing.busy)):
+        busy = self.outbox.waiting or self.packets.held or (self.timing is not None and self.timing.busy)
+        if self._idle and not busy:
             for waiter in self._idle:
                 waiter.set()
             self._idle.clear()
-
-    def _wait_for(self, injection: Injection) -> None:
-        self._waiting[injection] = time.monotonic() + VANISH_SECONDS
-
-    def packet_done(self, injection: Injection, status: NtStatus) -> None:
-        """One packet of an injection is through or stopped; the last one completes the list.
-
-        The first failing status counts for the whole list.  Source: CF-5, NS-17, OR-7.
-        """
-        left = injection.packets_left = injection.packets_left - 1
-        if status is not _SUCCESS and nt_success(injection.status) and not nt_success(status):
-            injection.status = status
-        if left > 0:
-            return
-        if self._waiting:
-            self._waiting.pop(injection, None)
-        book = self.books.injections
-        book.completed += 1
-        if injection.status is not _SUCCESS and not nt_success(injection.status):
-            book.failed += 1
-        self.injector.done(injection)
-        if not injection.given_back:
-            injection.handle.complete(injection, injection.status)
 
     def _abort(self, flow: Flow) -> None:
         if flow.kept:
@@ -373,16 +336,16 @@ class Stack:
             self.packets.groups.expire()
 
     def _find_vanished(self) -> None:
-        for injection in self._overdue.vanished(self._waiting, time.monotonic(), self.packets.queue):
+        for injection in self._overdue.vanished(self.outbox.waiting, time.monotonic(), self.packets.queue):
             self._vanished(injection)
 
     def _vanished(self, injection: Injection) -> None:
         """A sent packet did not come by where it had to: the kernel dropped it on the way."""
-        if injection not in self._waiting:
+        if injection not in self.outbox.waiting:
             return
         self.books.injections.vanished += 1
         injection.packets_left = 1
-        self.packet_done(injection, NtStatus.DATA_NOT_ACCEPTED)
+        self.outbox.done(injection, NtStatus.DATA_NOT_ACCEPTED)
 
     # -- what to say at the end -------------------------------------------------------------------------
 

@@ -112,7 +112,7 @@ class Timing:
     def _perform_all(self) -> None:
         while self._queue:
             self._submit(self._queue.popleft())
-        self.stack.perform_outbox()
+        self.stack.outbox.perform()
 
     # -- turns ------------------------------------------------------------------------------------------
 

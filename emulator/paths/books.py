@@ -2,59 +2,75 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from emulator.paths.queue import HookNumber, QueueCounts
 
 
-@dataclass
 class HookBook:
     """What became of the packets of one hook, in packets.
 
     `offered` is counted when a packet is taken from the queue, the rest when its verdict is given.
     """
 
-    offered: int = 0
-    passed: int = 0
+    offered: int
+    passed: int
     """Let go on unchanged by us, seen by callouts or not."""
-    reinjected: int = 0
+    reinjected: int
     """Went on because a clone of it was injected."""
-    blocked: int = 0
-    absorbed: int = 0
+    blocked: int
+    absorbed: int
     """Dropped silently; what a callout injects instead is counted as an injection."""
-    abandoned: int = 0
+    abandoned: int
     """Still held when the host was closed."""
+
+    def __init__(self) -> None:
+        self.offered = self.passed = self.reinjected = self.blocked = self.absorbed = self.abandoned = 0
 
     @property
     def held(self) -> int:
         """Taken and not yet decided."""
         return self.offered - self.passed - self.reinjected - self.blocked - self.absorbed - self.abandoned
 
+    def as_dict(self) -> dict[str, int]:
+        """Plain values."""
+        names = ("offered", "passed", "reinjected", "blocked", "absorbed", "abandoned", "held")
+        return {name: getattr(self, name) for name in names}
 
-@dataclass
+
 class InjectionBook:
     """What became of the accepted injections, in lists."""
 
-    accepted: int = 0
-    by_verdict: int = 0
+    accepted: int
+    by_verdict: int
     """Of the accepted: went on as a held packet."""
-    by_injector: int = 0
+    by_injector: int
     """Of the accepted: sent by a socket of ours."""
-    completed: int = 0
-    failed: int = 0
+    completed: int
+    failed: int
     """Of the completed: with a failing status."""
-    vanished: int = 0
+    vanished: int
     """Of the failed: sent, and not seen again where they should have come by."""
 
+    def __init__(self) -> None:
+        self.accepted = self.by_verdict = self.by_injector = self.completed = self.failed = self.vanished = 0
 
-@dataclass
+    def as_dict(self) -> dict[str, int]:
+        """Plain values."""
+        names = ("accepted", "by_verdict", "by_injector", "completed", "failed", "vanished")
+        return {name: getattr(self, name) for name in names}
+
+
 class Books:
     """Offered = passed + reinjected + blocked + absorbed + abandoned + held, for every hook; and none lost."""
 
-    hooks: dict[int, HookBook] = field(default_factory=lambda: {int(hook): HookBook() for hook in HookNumber})
-    injections: InjectionBook = field(default_factory=InjectionBook)
-    lost: dict[str, int] = field(default_factory=dict)
+    hooks: dict[int, HookBook]
+    injections: InjectionBook
+    lost: dict[str, int]
     """Packets lost, by cause: queue or socket overflow, refused verdicts, never read."""
+
+    def __init__(self) -> None:
+        self.hooks = {int(hook): HookBook() for hook in HookNumber}
+        self.injections = InjectionBook()
+        self.lost = {}
 
     def note_losses(self, counts: QueueCounts) -> None:
         """Take over what the queue says was lost, when it was closed."""
@@ -80,9 +96,9 @@ class Books:
         return {
             "closed": self.closed,
             "lost": {cause: count for cause, count in self.lost.items() if count},
-            "injections": vars(self.injections).copy(),
+            "injections": self.injections.as_dict(),
             "hooks": {
-                HookNumber(number).name.lower(): {**vars(book), "held": book.held}
+                HookNumber(number).name.lower(): book.as_dict()
                 for number, book in self.hooks.items()
                 if book.offered
             },

@@ -26,15 +26,15 @@ from emulator.paths.plans import (
     OUTPUT,
     POSTROUTING,
     PREROUTING,
-    Plan,
     Plans,
-    Step,
     behind_ip,
     kind_of,
     make_plans,
     payload,
 )
 from emulator.paths.routing import Routing
+from emulator.paths.sighted import sight
+from emulator.paths.steps import Plan, Step
 from emulator.wfptypes import ConditionFlag, DiscardModule
 
 if TYPE_CHECKING:
@@ -103,8 +103,9 @@ class Course:
 
     def prerouting(self, held: Held, history: History, interface: int, flags: int) -> Indication | None:
         """A packet has come in; a fragment is shown as a packet and then as a fragment (LA-20, LA-21)."""
-        view = held.view
-        steps = self.plans[PREROUTING, view.version, 0].steps
+        view = held.seen()
+        plan = self.plans[PREROUTING, view.version, 0]
+        steps = plan.steps
         if not view.is_fragment:
             return self._walk(steps, held, history, interface, flags)
         return self._walk(steps, held, history, interface, flags) or self._walk(
@@ -118,7 +119,7 @@ class Course:
 
     def input(self, held: Held, history: History, interface: int, flags: int) -> Indication | None:
         """A whole packet is about to reach a socket of this host."""
-        view = held.view
+        view = held.seen()
         version = view.version
         if self.forwards and version in self.forwards:
             seen = self._passes_in(held, history, interface, flags)
@@ -139,13 +140,14 @@ class Course:
 
     def forward(self, held: Held, history: History, interface: int, flags: int) -> Indication | None:
         """A packet is on its way through this host."""
-        for step in self.plans[FORWARD, held.version, 0].steps:
-            return self.indicate(step, held, history, interface, flags)  # there is one at most
-        return None
+        plan = self.plans[FORWARD, held.version, 0]
+        if not plan.steps:
+            return None
+        return self.indicate(plan.steps[0], held, history, interface, flags)  # there is one at most
 
     def output(self, held: Held, history: History, interface: int, flags: int) -> Indication | None:
         """A socket of this host, or its stack, sends a packet, whole."""
-        view = held.view
+        view = held.seen()
         if view.version in self.passes_at_output:
             return self._passes_out(held, history, interface, flags)
         plan = self.plans[OUTPUT, view.version, kind_of(view)]
@@ -180,7 +182,7 @@ class Course:
         found: Conversation | None = None
         due = 0
         if plan.tracks:
-            found, due = tracker.look(held.view, held.first_octets(), inbound)
+            found, due = tracker.look(held.seen(), held.first_octets(), inbound)
         if found is not None:
             held.flow = found.flow
         elif held.flow is not None:
@@ -192,7 +194,7 @@ class Course:
                 if not step.due & due:
                     continue
                 if step.layer < 0:
-                    found = tracker.begin(held.view, held.first_octets(), inbound)
+                    found = tracker.begin(held.seen(), held.first_octets(), inbound)
                     held.flow = found.flow
                     held.authorisation_due = False
                     continue
@@ -220,7 +222,7 @@ class Course:
         found.flow.stale = False  # before asking: a change meanwhile makes it stale again
         seen = self.indicate(step, held, history, interface, flags | _REAUTHORIZE)
         if seen is not None:
-            if held.view.protocol == TCP:
+            if held.seen().protocol == TCP:
                 found.flow.stale = True
             else:
                 self.tracker.end(found)
@@ -230,7 +232,7 @@ class Course:
         """Blocked where flows are authorised, a flow does not begin; blocked where it is established, it ends."""
         if found is None or not step.due:
             return
-        view = held.view
+        view = held.seen()
         if step.layer in _ESTABLISHED and view.protocol == TCP:
             self.reset(held, view, step.inbound)
             self.tracker.end(found)
@@ -243,11 +245,8 @@ class Course:
         self, step: Step, held: Held, history: History, interface: int, flags: int
     ) -> PathIndication | None:
         """Show a packet at one layer; the indication when it was blocked there, None when it may go on."""
-        seen = step.kind(self.core, step, held, history, interface, flags)
-        passed = self.engine.classify(seen)
-        if seen.item is not None:
-            self._take_back(seen.item, seen)
-        return None if passed else seen
+        seen = sight(self.core, step, held, history, interface, flags)
+        return None if self._may_pass(seen) else seen
 
     def _may_pass(self, seen: PathIndication) -> bool:
         """What the callouts decide."""
@@ -280,7 +279,7 @@ class Course:
     def _passes_in(self, held: Held, history: History, interface: int, flags: int) -> Indication | None:
         """A packet for an address of another interface is shown as one that passes through (FW-7)."""
         steps = self.plans[FORWARD, held.version, 0].steps
-        owner = self.interfaces.owner(held.view.destination) if steps else None
+        owner = self.interfaces.owner(held.seen().destination) if steps else None
         if owner is None or owner.index == interface or owner.loopback or flags & 1:
             return None
         return self._pass_through(steps[0], held, history, (interface, owner.index), flags | _INBOUND_PASS_THRU)
@@ -288,7 +287,7 @@ class Course:
     def _passes_out(self, held: Held, history: History, interface: int, flags: int) -> Indication | None:
         """A packet from an address of another interface is shown as one that passes through (FW-7)."""
         steps = self.plans[FORWARD, held.version, 0].steps
-        owner = self.interfaces.owner(held.view.source) if steps else None
+        owner = self.interfaces.owner(held.seen().source) if steps else None
         if owner is None or owner.index == interface or owner.loopback or flags & 1:
             return None
         return self._pass_through(steps[0], held, history, (owner.index, interface), flags | _OUTBOUND_PASS_THRU)
@@ -312,7 +311,7 @@ class Course:
         layer = int(Layer[f"{group}_V{held.version}_DISCARD"])
         if layer not in self.engine.at_layer:
             return None
-        step = Step(layer, True, behind_ip if network else payload, kind=_kind(layer))
+        step = Step(layer, True, behind_ip if network else payload, _kind(layer))
         seen = step.kind(self.core, step, held, history, interface, flags)
         seen.discard = reason
         return None if self._may_pass(seen) else seen
@@ -324,7 +323,7 @@ class Course:
         if layer is None or original is None or int(layer) not in self.engine.at_layer:
             return
         start = original.start
-        step = Step(int(layer), seen.inbound, lambda view: (start, start), kind=_kind(layer))
+        step = Step(int(layer), seen.inbound, lambda view: (start, start), _kind(layer))
         shown = step.kind(self.core, step, held, original.history, seen.interface, seen.condition_flags)
         shown.discard = (int(DiscardModule.GENERAL), 0, seen.blocked_by)
         self._may_pass(shown)

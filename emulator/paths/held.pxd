@@ -1,9 +1,11 @@
-from emulator.origin cimport Origin
+cimport cython
 from emulator.octets cimport IpView
+from emulator.origin cimport Origin
+from emulator.paths.queued cimport QueuedPacket
 
 cdef class Held(Origin):
     cdef public object path
-    cdef public object packet
+    cdef public QueuedPacket packet
     cdef public int version
     cdef public object info
     cdef public bint settled
@@ -17,3 +19,10 @@ cdef class Held(Origin):
     cdef public bytes known_header
     cpdef IpView seen(self)
     cpdef bytes keep_header(self)
+    cpdef object changed_octets(self)
+    cpdef bytes first_octets(self)
+    cpdef bint has_first_header(self) except -1
+    cpdef bytes first_destination(self)
+
+@cython.locals(held=Held)
+cpdef Held hold(object path, QueuedPacket packet, int version)

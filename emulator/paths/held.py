@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from emulator.flows import Flow
     from emulator.netbuffer import ChecksumInfo
     from emulator.paths.packets import PacketPath
-    from emulator.paths.queue import QueuedPacket
+    from emulator.paths.queued import QueuedPacket
 
 HEADER_OCTETS: Final = 44
 """An IPv6 header and the ports behind it; an IPv4 header with ports is shorter."""
@@ -98,6 +98,16 @@ class Held(Origin):
         """The last claim is gone: a blocked packet that nobody injected is dropped now."""
         if self.blocked and not self.settled:
             self.path.released(self)
+
+
+def hold(path: PacketPath, packet: QueuedPacket, version: int) -> Held:
+    """The same as calling the class."""
+    held = Held.__new__(Held)
+    held.path = path
+    held.packet = packet
+    held.version = version
+    held.endpoint = NOT_ASKED
+    return held
 
 
 set_defaults(

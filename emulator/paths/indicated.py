@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from emulator.indication import Indication
+from emulator.layerids import Layer
 from emulator.metadatabits import MetadataField
 from emulator.octets import IpView, Malformed
 from emulator.paths.held import NOT_ASKED
@@ -19,6 +20,7 @@ _RAW_ENDPOINT = int(ConditionFlag.IS_RAW_ENDPOINT)
 _RAW_HEADER = int(MetadataField.IP_HEADER_SIZE | MetadataField.TRANSPORT_HEADER_INCLUDE_HEADER)
 _ALE_REQUIRED = int(MetadataField.ALE_CLASSIFY_REQUIRED)
 _ICMP_HEADER_SIZE = 8
+_ABOUT_ERRORS = frozenset(int(layer) for layer in Layer if "ICMP_ERROR" in layer.name)
 
 
 class PathIndication(Sighted, Indication):  # type: ignore[override]
@@ -80,26 +82,10 @@ class EndpointIndication(PathIndication):
         held = self.held
         found: Endpoint | None = held.endpoint
         if found is NOT_ASKED:
-            found = held.endpoint = self._find()
+            found = held.endpoint = find_endpoint(self)
         if found is not None and not self.inbound and not held.edited:
             found.header = held.header
         return found
-
-    def _find(self) -> Endpoint | None:
-        view, endpoints = self.view, self.held.path.course.endpoints
-        error = self._about()
-        if error is not None:  # it belongs to the sender of the packet it is about
-            return endpoints.of_packet(error, bytes(error.buffer[error.start : error.start + 44]), not self.inbound, 0)
-        return endpoints.of_packet(view, self.held.first_octets(), self.inbound, self.interface)
-
-    def _about(self) -> IpView | None:
-        """The packet that an ICMP error is about; None for any other packet."""
-        if "ICMP_ERROR" not in self.info.group:
-            return None
-        try:
-            return IpView(self.memory, self.view.transport_offset + _ICMP_HEADER_SIZE, self.ip_end)
-        except Malformed:
-            return None
 
     @property
     def raw_sender(self) -> bool:
@@ -124,3 +110,18 @@ class EndpointIndication(PathIndication):
         if self.inbound:
             return _ALE_REQUIRED if self.held.authorisation_due else 0
         return _RAW_HEADER if self.raw_sender else 0
+
+
+def find_endpoint(seen: PathIndication) -> Endpoint | None:
+    """The socket that the packet of an indication belongs to."""
+    held = seen.held
+    view, endpoints = held.seen(), held.path.course.endpoints
+    if seen.layer in _ABOUT_ERRORS:
+        try:
+            error = IpView(view.buffer, view.transport_offset + _ICMP_HEADER_SIZE, view.end)
+        except Malformed:
+            pass
+        else:  # it belongs to the sender of the packet it is about
+            octets = bytes(error.buffer[error.start : error.start + 44])
+            return endpoints.of_packet(error, octets, not seen.inbound, 0)
+    return endpoints.of_packet(view, held.first_octets(), seen.inbound, seen.interface)

@@ -143,7 +143,7 @@ class Injector:
             return False
         if item.memory is not packet.payload:
             return False
-        view = held.view
+        view = held.seen()
         if item.end != view.end or not self.verdicts or self.under_way or packet.arrival.gso:
             return False
         other = held.edited and not held.has_first_header()
@@ -209,12 +209,13 @@ class Injector:
         remote = params.remote_address
         if held.packet.arrival.hook != OUTPUT or injection.net_buffer_list.start != view.transport_offset:
             return False
-        if remote != view.destination or params.header_include_header or params.control_data:
+        if remote != view.destination or not params.is_plain():
             return False
-        scope = params.remote_scope_id & _ZONE
-        if remote[0] == 0xFE and needs_scope(remote) and scope != held.packet.arrival.out_device:
-            return False
-        return not self.transport.forgets(injection, held)
+        if remote[0] == 0xFE and needs_scope(remote):
+            scope = params.remote_scope_id & _ZONE
+            if scope != held.packet.arrival.out_device:
+                return False
+        return bool(injection.endpoint) or not self.transport.forgets(injection, held)
 
     def _reenter(self, injection: Injection, held: Held) -> None:
         """Show the injected packet at the layers it passes again, up to the hook it is held at (GE-10)."""
@@ -229,14 +230,17 @@ class Injector:
         for hook in REENTRY[injection.function]:
             seen = self.course.at[hook](held, history, interface, flags)
             if seen is not None:
-                self.guard.blocked(held.view, history)
+                self.guard.blocked(held.seen(), history)
                 self._stopped_again(injection, held, seen)
                 return
             if hook == here:
                 break
-        cut = here == PREROUTING and held.view.is_fragment
+        cut = here == PREROUTING and held.seen().is_fragment
         final = cut or packets.is_last(here, held)
-        mark = self.ledger.mark(history, None if final else injection, fragment=cut)
+        if final and packets.leaves(here, held):
+            mark = self.ledger.brief(history)
+        else:
+            mark = self.ledger.mark(history, None if final else injection, cut)
         packets.reinjected(held, held.changed_octets(), mark)
         if final:
             self.completed(injection, _SUCCESS)

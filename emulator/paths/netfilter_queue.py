@@ -19,7 +19,6 @@ from typing import Any, Final
 
 from emulator.paths.queue import (
     BURST,
-    STAMP,
     AlreadySettled,
     Arrival,
     Octets,
@@ -35,6 +34,7 @@ from emulator.paths.queue import (
     not_rewritable,
 )
 from emulator.paths.queue_counters import QueueTable, books
+from emulator.paths.queued import STAMP
 from netns import buffers
 from netns.errors import Closed, MissingFeature, refused
 

@@ -18,7 +18,7 @@ from emulator.paths.netlink_message import (
     read_header,
     survey,
 )
-from emulator.paths.queue import Arrival, QueuedPacket
+from emulator.paths.queued import Arrival, QueuedPacket
 
 LAYOUTS_KEPT: Final = 16
 """Forms of messages: with and without mark, time, link-layer address, and so on."""
@@ -32,7 +32,6 @@ LEAST_PAYLOAD: Final = 4
 Recognised = tuple[Layout, tuple[object, ...], Arrival]
 """Form, fixed fields, and what they say."""
 
-new_packet = QueuedPacket.__new__
 htonl = socket.htonl
 
 
@@ -80,7 +79,7 @@ class PacketReader:
                 packet = layout.fill(fields, payload, arrival)
                 self._tally["truncated"] += packet.original_octets > 0
             else:
-                packet = new_packet(QueuedPacket)
+                packet = QueuedPacket.__new__(QueuedPacket)
                 packet.token = fields[2]
                 packet.payload = payload
                 packet.arrival = arrival

@@ -22,10 +22,10 @@ from emulator.paths.queue import (
     COPY_MOST_OCTETS,
     AlreadySettled,
     Octets,
-    QueuedPacket,
     Verdict,
     not_rewritable,
 )
+from emulator.paths.queued import QueuedPacket
 
 FLUSH_OCTETS: Final = 64 << 10
 """Rewrites pending before they are sent without waiting for `flush`."""

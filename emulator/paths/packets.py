@@ -5,6 +5,7 @@ Everything here runs on the host's I/O thread, but for `released`.
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -17,9 +18,10 @@ from emulator.offload import leave_to_card
 from emulator.paths.books import Books
 from emulator.paths.course import Course
 from emulator.paths.groups import FragmentGroups
-from emulator.paths.held import Held
+from emulator.paths.held import Held, hold
 from emulator.paths.plans import FORWARD, INPUT, OUTPUT, POSTROUTING, PREROUTING, Plans
-from emulator.paths.queue import PacketQueue, QueuedPacket, Verdict
+from emulator.paths.queue import PacketQueue, Verdict
+from emulator.paths.queued import QueuedPacket
 from emulator.wfptypes import ClassifyOutFlag, ConditionFlag
 
 if TYPE_CHECKING:
@@ -98,13 +100,29 @@ class PacketPath:
     # -- from the queue ---------------------------------------------------------------------------------
 
     def drain(self) -> None:
-        """Take what waits in the queue through the layers."""
+        """Take what waits in the queue through the layers.
+
+        The garbage collector rests meanwhile: a burst makes thousands of objects, frees them all, and would have
+        it look for cycles in them again and again.  What it has to find, it finds after the burst.
+        """
         assert self.queue is not None
-        handlers, hooks, after = self._handlers, self.books.hooks, self.after_packet
         self.before_burst()
-        for packet in self.queue.receive():
+        packets = self.queue.receive()
+        collects = gc.isenabled()
+        if collects:
+            gc.disable()
+        try:
+            self._show(packets)
+        finally:
+            if collects:
+                gc.enable()
+
+    def _show(self, packets: list[QueuedPacket]) -> None:
+        handlers, hooks, after = self._handlers, self.books.hooks, self.after_packet
+        for packet in packets:
             hook = packet.arrival.hook
-            hooks[hook].offered += 1
+            book = hooks[hook]
+            book.offered += 1
             version = _version(packet.payload)
             if not version:  # no IP packet: not ours to judge
                 self._pass(packet, hook)
@@ -116,7 +134,7 @@ class PacketPath:
                 if record is not None and self.unseen and mark & ID_MASK in self.unseen:
                     self._pass_unseen(packet, hook)
                     continue
-            handlers[hook](Held(self, packet, version), record)
+            handlers[hook](hold(self, packet, version), record)
             after()
 
     def _prerouting(self, held: Held, record: Record | None) -> None:
@@ -126,9 +144,9 @@ class PacketPath:
         seen = self.course.prerouting(held, history, interface, flags)
         if seen is not None:
             self._stopped(held, seen, record)
-        elif held.view.is_fragment:
+        elif held.seen().is_fragment:
             # The mark tells the next hook that what it sees was put together from fragments (LA-20).
-            self._passed(held, PREROUTING, record, mark=self.ledger.mark(history, fragment=True), final=True)
+            self._passed(held, PREROUTING, record, None, self.ledger.mark(history, None, True), True)
         else:
             self._passed(held, PREROUTING, record)
 
@@ -151,14 +169,14 @@ class PacketPath:
         seen = self.course.forward(held, history, held.packet.arrival.in_device, 0)
         if seen is not None:
             self._stopped(held, seen, record)
-        elif self.groups is not None and held.view.is_fragment:
+        elif self.groups is not None and held.seen().is_fragment:
             self.groups.add(held, record)
         else:
             self._passed(held, FORWARD, record)
 
     def _output(self, held: Held, record: Record | None) -> None:
         if self.offload:
-            held.info = leave_to_card(held.packet.payload, held.view)
+            held.info = leave_to_card(held.packet.payload, held.seen())
         interface = held.packet.arrival.out_device
         history = record.history if record is not None else ()
         flags = _LOOPBACK if interface == self.loopback_index else 0
@@ -174,7 +192,7 @@ class PacketPath:
             self._pass(packet, POSTROUTING)
             return
         if self.offload:
-            held.info = leave_to_card(packet.payload, held.view)
+            held.info = leave_to_card(packet.payload, held.seen())
         interface = packet.arrival.out_device
         history = record.history if record is not None else ()
         flags = _LOOPBACK if interface == self.loopback_index else 0
@@ -183,7 +201,7 @@ class PacketPath:
             self._stopped(held, seen, record)
         else:
             exact = self.exact.pop(packet.mark & ID_MASK, None) if self.exact else None
-            self._passed(held, POSTROUTING, record, payload=exact)
+            self._passed(held, POSTROUTING, record, exact)
 
     def _is_own(self, held: Held) -> bool:
         """Whether the host sent a packet that has an arrival device: IPv6's own messages have the one they leave by."""
@@ -215,9 +233,8 @@ class PacketPath:
         held: Held,
         hook: int,
         record: Record | None,
-        *,
-        mark: int | None = None,
         payload: bytes | None = None,
+        mark: int | None = None,
         final: bool = False,
     ) -> None:
         """A packet may go on; its injection is complete when no further hook sees it."""
@@ -225,16 +242,27 @@ class PacketPath:
         held.settled = True
         octets = payload or (held.changed_octets() if held.edited else None)
         self.queue.settle(held.packet, _ACCEPT, octets, mark)
-        self.books.hooks[hook].passed += 1
+        book = self.books.hooks[hook]
+        book.passed += 1
         if record is not None and record.injection is not None and (final or self.is_last(hook, held)):
-            self.ledger.settle(held.packet.mark)
+            if self.leaves(hook, held):
+                self.ledger.forget(held.packet.mark)
+            else:
+                self.ledger.settle(held.packet.mark)
             self.completed(record.injection, NtStatus.SUCCESS)
+
+    def leaves(self, hook: int, held: Held) -> bool:
+        """True when a packet that passes `hook`, its last one, is then gone: to a socket, or out of a device.
+
+        What leaves by the loopback device comes in again, its mark with it; what passes PREROUTING may be routed.
+        """
+        return hook == INPUT or (hook >= OUTPUT and held.packet.arrival.out_device != self.loopback_index)
 
     def is_last(self, hook: int, held: Held) -> bool:
         """True when a packet that passes `hook` meets no other hook of ours on this host's own way."""
         if hook == OUTPUT:
             return (POSTROUTING, held.version) not in self.hooks
-        if hook == PREROUTING and self.interfaces.is_local(held.view.destination):
+        if hook == PREROUTING and self.interfaces.is_local(held.seen().destination):
             return (INPUT, held.version) not in self.hooks
         return True
 
@@ -243,9 +271,9 @@ class PacketPath:
         absorbed = bool(seen.out_flags & _ABSORB)
         if record is None or not record.history:
             if not self.guard.idle:
-                self.guard.blocked_first(held.view)
+                self.guard.blocked_first(held.seen())
         else:
-            self.guard.blocked(held.view, record.history, held.packet.mark & ID_MASK)
+            self.guard.blocked(held.seen(), record.history, held.packet.mark & ID_MASK)
             if record.injection is not None:
                 self.ledger.settle(held.packet.mark)
                 self.completed(record.injection, NtStatus.SUCCESS if absorbed else NtStatus.DATA_NOT_ACCEPTED)
@@ -299,7 +327,8 @@ class PacketPath:
         held.settled = True
         self.held.pop(held, None)
         self.queue.settle(held.packet, _ACCEPT, payload, mark)
-        self.books.hooks[held.packet.arrival.hook].reinjected += 1
+        book = self.books.hooks[held.packet.arrival.hook]
+        book.reinjected += 1
 
     def abandon(self) -> None:
         """Drop what is still held: the host is being closed."""
@@ -316,9 +345,10 @@ class PacketPath:
 def _version(octets: bytearray) -> int:
     """4 or 6; 0 for octets that hold no IP packet."""
     size = len(octets)
-    if size >= 20 and octets[0] == _PLAIN_V4:
+    first = octets[0] if size else 0
+    if size >= 20 and first == _PLAIN_V4:
         return 4
-    if size >= 40 and octets[0] >> 4 == 6:
+    if size >= 40 and first >> 4 == 6:
         return 6
     try:
         return IpView(octets).version

@@ -5,8 +5,7 @@ Source: GE-10, GE-11, LA-3, LA-10..LA-16; design of the hooks: docs/decisions.md
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from emulator.flowtracking import BEGINS, ESTABLISHES, REACCEPTS, RECONNECTS
@@ -16,6 +15,7 @@ from emulator.layerids import Layer
 from emulator.octets import IpView
 from emulator.paths.indicated import EndpointIndication, IpIndication, PathIndication
 from emulator.paths.queue import HookNumber
+from emulator.paths.steps import Offsets, Plan, Step
 
 PREROUTING, INPUT, FORWARD, OUTPUT, POSTROUTING = (int(hook) for hook in HookNumber)
 
@@ -37,35 +37,6 @@ def kind_of(view: IpView) -> int:
     if protocol == 58 and view.version == 6 and view.icmp_type in _V6_ERRORS:
         return ICMP_ERROR
     return DATAGRAM
-
-
-Offsets = Callable[[IpView], tuple[int, int]]
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One layer a packet is shown at: where its memory begins for the callout, and where its data starts."""
-
-    layer: int
-    """-1 for the place where a flow begins, which is no layer."""
-    inbound: bool
-    offsets: Offsets
-    due: int = 0
-    """Shown only for packets that are one of these to their flow: BEGINS, ESTABLISHES, …; 0 for all."""
-    kind: type[PathIndication] = PathIndication
-    with_data: bool = True
-    """False where the layer has no packet: layerData is NULL (QS-11, LA-3)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The steps of one hook, IP version and kind of packet."""
-
-    steps: tuple[Step, ...]
-    finds: bool = False
-    """A packet that belongs to no endpoint is not shown here (LA-13, LA-15)."""
-    tracks: bool = False
-    """The packets' flows have to be known."""
 
 
 def whole(view: IpView) -> tuple[int, int]:
@@ -100,6 +71,10 @@ class _Row(NamedTuple):
     due: int = 0
     kind: type[PathIndication] = EndpointIndication
     with_data: bool = True
+
+    def step(self, layer: int) -> Step:
+        """It, at one layer of its group."""
+        return Step(layer, self.inbound, self.offsets, self.kind, self.due, self.with_data)
 
 
 _BEGIN = _Row("", False, whole, BEGINS)
@@ -219,6 +194,6 @@ def make_plans(layers: set[int]) -> Plans:
 def _plan(hook: int, version: int, kind: int, shown: set[str], unreachable: bool) -> Plan:
     tracks = hook in _BOTH and kind in _TRACKED_KINDS and any(hook in HOOKS_OF_GROUP.get(group, ()) for group in shown)
     rows = [row for row in _ROWS[hook, kind] if row.group in shown or (tracks and row is _BEGIN)]
-    steps = tuple(Step(int(Layer[f"{row.group}_V{version}"]) if row.group else -1, *row[1:]) for row in rows)
+    steps = tuple(row.step(int(Layer[f"{row.group}_V{version}"]) if row.group else -1) for row in rows)
     finds = hook == INPUT and (any(row.group for row in rows) or (unreachable and kind == DATAGRAM))
     return Plan(steps, finds, tracks)

@@ -6,14 +6,16 @@ length, bursts) and `netfilter_queue` (the NetfilterQueue package).
 
 from __future__ import annotations
 
-import struct
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import Any, Final, Self
+from typing import Final, Self
 
+from emulator.paths.queued import Arrival as Arrival
+from emulator.paths.queued import QueuedPacket as QueuedPacket
+from emulator.paths.queued import RareQueuedPacket as RareQueuedPacket
 from netns.errors import LabError
 
 QUEUE_LAST: Final = 65535
@@ -25,7 +27,6 @@ BURST: Final = 128
 """Most packets of one `receive`: larger bursts measured hardly faster, and delay the first verdict."""
 
 Octets = bytes | bytearray | memoryview
-STAMP: Final = struct.Struct(">QQ")
 
 
 class Verdict(IntEnum):
@@ -135,87 +136,6 @@ class QueueCounts:
     def overflowed(self) -> int:
         """Dropped by the kernel because somebody was too slow."""
         return self.queue_overflowed + self.socket_overflowed
-
-
-class Arrival:
-    """Where packets were taken: one object for all packets that came the same way, so a key for what depends
-    on that alone. Not to be changed."""
-
-    __slots__ = (
-        "queue", "hook", "protocol", "in_device", "out_device", "hardware_address", "checksum_pending",
-        "checksum_unverified", "gso",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        queue: int,
-        hook: int,
-        protocol: int,
-        *,
-        in_device: int = 0,
-        out_device: int = 0,
-        hardware_address: bytes = b"",
-        checksum_pending: bool = False,
-        checksum_unverified: bool = False,
-        gso: bool = False,
-    ) -> None:
-        self.queue: Final = queue
-        self.hook: Final = hook
-        """A HookNumber."""
-        self.protocol: Final = protocol
-        """Ethertype: 0x0800 or 0x86DD."""
-        self.in_device: Final = in_device
-        """Interface index of the queue's namespace; 0 where there is none."""
-        self.out_device: Final = out_device
-        self.hardware_address: Final = hardware_address
-        """Of the sender, where the packet came over a link; else empty."""
-        self.checksum_pending: Final = checksum_pending
-        """The transport checksum is still to be filled in: only with the GSO flag. A rewrite has to finish it."""
-        self.checksum_unverified: Final = checksum_unverified
-        """The kernel has not checked the transport checksum; always False where a backend cannot tell."""
-        self.gso: Final = gso
-        """Larger than a segment on the wire."""
-
-    def __repr__(self) -> str:
-        return f"<Arrival queue {self.queue} hook {self.hook} {self.in_device}->{self.out_device}>"
-
-
-class QueuedPacket:
-    """A packet held by the kernel until it is settled.
-
-    `payload`, from the IP header on, belongs to the receiver, who may write it in place and hand it back.
-    """
-
-    __slots__ = ("token", "payload", "arrival", "mark")
-
-    token: Any
-    """The backend's hold on the packet; None once it is settled."""
-    payload: bytearray
-    arrival: Arrival
-    mark: int
-
-    original_octets: int = 0
-    """The packet's length if `payload` shows only the first octets of it; 0 if it shows all."""
-    stamp: bytes = b""
-    """`seconds` as the kernel wrote it: two numbers of 8 octets, seconds and microseconds, network order."""
-
-    @property
-    def seconds(self) -> float:
-        """When a device received it, since the epoch; 0 if nothing in the system asks for such times."""
-        first, second = STAMP.unpack(self.stamp) if self.stamp else (0, 0)
-        return float(first + second / 1e6)
-
-    def __repr__(self) -> str:
-        return f"<QueuedPacket of {len(self.payload)} octets, {self.arrival!r}>"
-
-
-class RareQueuedPacket(QueuedPacket):
-    """One that is cut or stamped; apart, so that ordinary packets need not carry the fields."""
-
-    __slots__ = ("original_octets", "stamp")
-
-    original_octets: int
-    stamp: bytes
 
 
 class PacketQueue(ABC):

@@ -3,14 +3,18 @@ from emulator.deciding cimport Deciding
 from emulator.flatlist cimport FlatList, new_list
 from emulator.octets cimport IpView
 from emulator.paths.held cimport Held
+from emulator.paths.steps cimport Step
 
 cdef class Sighted(Deciding):
-    cdef public object step
+    cdef public Step step
     cdef public Held held
     cdef public tuple history
     cdef public int layer_flags
     cdef public FlatList item
     cdef public Py_ssize_t start
     cdef public Py_ssize_t offset
-    @cython.locals(held=Held, view=IpView, item=FlatList)
+    @cython.locals(held=Held, view=IpView, item=FlatList, base=Py_ssize_t, start=Py_ssize_t)
     cdef FlatList _show(self)
+
+@cython.locals(seen=Sighted)
+cpdef Sighted sight(object core, Step step, Held held, tuple history, long long interface, int flags)

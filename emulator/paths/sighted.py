@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from emulator.ledger import History
     from emulator.octets import IpView
     from emulator.paths.held import Held
-    from emulator.paths.plans import Step
+    from emulator.paths.indicated import PathIndication
+    from emulator.paths.steps import Step
 
 
 class Sighted(Deciding):
@@ -44,6 +45,7 @@ class Sighted(Deciding):
         self.interface = interface
         self.layer_flags = flags
         self.flow = held.flow
+        self.flow_context = 0
         self.action = NONE
         self.rights = 1
 
@@ -94,6 +96,25 @@ class Sighted(Deciding):
     def condition_flags(self) -> int:
         """The layer's FLAGS field, as a number.  Source: LA-37."""
         return self.layer_flags
+
+
+def sight(core: Core, step: Step, held: Held, history: History, interface: int, flags: int) -> PathIndication:
+    """The same as calling the class that the step names."""
+    kind = step.kind
+    seen = kind.__new__(kind)
+    seen.core = core
+    seen.layer = step.layer
+    seen.inbound = step.inbound
+    seen.step = step
+    seen.held = held
+    seen.history = history
+    seen.interface = interface
+    seen.layer_flags = flags
+    seen.flow = held.flow
+    seen.flow_context = 0
+    seen.action = NONE
+    seen.rights = 1
+    return seen
 
 
 set_defaults(Sighted, item=None, start=0, offset=0)

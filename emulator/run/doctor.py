@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
+from emulator import compiled
+
 if TYPE_CHECKING:
     from netns.features import Feature
 
@@ -30,7 +32,7 @@ def is_ready(features: Sequence[Feature]) -> bool:
 
 
 def as_json(features: Sequence[Feature]) -> str:
-    """One line: `{"features": [...], "ready": bool}`."""
+    """One line: `{"features": [...], "core": text, "ready": bool}`; the core is what every packet meets."""
     import msgspec
 
     document = {
@@ -44,15 +46,17 @@ def as_json(features: Sequence[Feature]) -> str:
             }
             for feature in features
         ],
+        "core": compiled.told(),
         "ready": is_ready(features),
     }
     return msgspec.json.encode(document).decode() + "\n"
 
 
 def as_table(features: Sequence[Feature]) -> str:
-    """A line for each feature, and one that sums up."""
+    """A line for each feature, one about the core, and one that sums up."""
     width = max((len(feature.name) for feature in features), default=0)
     lines = [f"{_state(each):<7}  {each.name:<{width}}  {_remark(each)}".rstrip() for each in features]
+    lines.append(f"the core that every packet meets: {compiled.told()}")
     lacking = [each.name for each in features if each.is_fatal]
     lines.append(f"not ready: lacks {', '.join(lacking)}" if lacking else "ready")
     return "\n".join(lines) + "\n"

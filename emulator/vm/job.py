@@ -24,8 +24,8 @@ PACKAGES = ("emulator", "netns")
 PROJECT_OCTETS = 512 << 20
 
 NOT_SENT = frozenset({
-    ".git", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".vagrant", ".venv", "__pycache__", "build",
-    "dist", "vm-out",
+    ".git", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".vagrant", ".venv", "__pycache__",
+    "_compiled", "build", "dist", "vm-out",
 })  # fmt: skip
 """Folders that are no part of a project, wherever they lie."""
 

@@ -16,9 +16,9 @@ LINES_OF_FUNCTION = 50
 
 # What of `emulator` may do I/O, read a clock and use `netns`. Whatever is not named here is core.
 OUTER = frozenset({
-    "__init__", "__main__", "bench", "checkout", "cli", "contract", "deferred", "evidence", "loop", "matrix", "paths",
-    "pytest_plugin", "reference", "rootless", "run", "scenario", "scenarios", "stack", "timing", "topology", "torture",
-    "traffic", "vm",
+    "__init__", "__main__", "bench", "checkout", "cli", "compiled", "contract", "deferred", "evidence", "loop",
+    "matrix", "paths", "pytest_plugin", "reference", "rootless", "run", "scenario", "scenarios", "stack", "timing",
+    "topology", "torture", "traffic", "vm",
 })  # fmt: skip
 NOT_IN_CORE = frozenset({
     "asyncio", "fcntl", "multiprocessing", "netfilterqueue", "netns", "pyroute2", "rich", "scapy", "select",

@@ -150,3 +150,37 @@ def test_the_mark_of_what_no_layer_sees_is_no_record() -> None:
     book = Ledger()
     assert exempt_mark() >> 24 == EXEMPT_MAGIC != MAGIC
     assert book.record(exempt_mark()) is None
+
+
+def test_a_brief_record_goes_when_some_hundred_more_were_made() -> None:
+    ledger = Ledger()
+    steps = history((A, "one"))
+    first = ledger.brief(steps)
+    others = [ledger.brief(()) for _ in range(ledger_module.BRIEF_KEPT - 1)]
+    assert ledger.history(first) == steps
+    last = ledger.brief(steps)
+    assert ledger.record(first) is None
+    assert ledger.history(last) == steps
+    assert all(ledger.record(mark) is not None for mark in others)
+    assert len(ledger) == ledger_module.BRIEF_KEPT
+
+
+def test_a_brief_record_of_an_older_period_goes_too() -> None:
+    ledger = Ledger()
+    first = ledger.brief(())
+    ledger.rotate()
+    for _ in range(ledger_module.BRIEF_KEPT):
+        ledger.brief(())
+    assert ledger.record(first) is None
+    assert len(ledger) == ledger_module.BRIEF_KEPT
+
+
+def test_what_no_hook_will_see_again_is_forgotten() -> None:
+    ledger = Ledger()
+    young, kept = ledger.mark(()), ledger.mark(())
+    ledger.forget(young)
+    assert ledger.record(young) is None
+    ledger.rotate()
+    ledger.forget(kept)
+    assert len(ledger) == 0
+    ledger.forget(kept)

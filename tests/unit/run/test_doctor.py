@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from emulator import compiled
 from emulator.run import doctor
 from netns import features
 from netns.features import Feature
@@ -17,8 +18,12 @@ REPLACED = Feature("nft queue", False, "no such expression", ("transport", "forw
 MISSING = Feature("TPROXY", False, "", ("stream",), None)
 
 
+CORE = "the core that every packet meets: carved in stone"
+
+
 def report(monkeypatch: pytest.MonkeyPatch, found: list[Feature], *, json: bool) -> tuple[int, str]:
     monkeypatch.setattr(features, "probe_all", lambda: found)
+    monkeypatch.setattr(compiled, "told", lambda: "carved in stone")
     out = io.StringIO()
     return doctor.report(out, json=json), out.getvalue()
 
@@ -30,6 +35,7 @@ def test_with_fallbacks_it_is_ready(monkeypatch: pytest.MonkeyPatch) -> None:
         "yes      veth",
         "yes      program nft  /usr/sbin/nft",
         "instead  nft queue    iptables -j NFQUEUE (no such expression)",
+        CORE,
         "ready",
     ]
 
@@ -40,6 +46,7 @@ def test_what_nothing_replaces_is_named_with_what_cannot_run(monkeypatch: pytest
     assert text.splitlines() == [
         "yes      veth",
         "MISSING  TPROXY  cannot run without it: stream",
+        CORE,
         "not ready: lacks TPROXY",
     ]
 
@@ -52,6 +59,7 @@ def test_as_json_it_is_one_document(
     assert got == status
     document = json.loads(text)
     assert document["ready"] is (status == 0)
+    assert document["core"] == "carved in stone"
     assert document["features"][0] == {
         "name": "nft queue",
         "available": False,

@@ -1,0 +1,38 @@
+cimport cython
+from emulator.flatlist cimport FlatList
+from emulator.injection cimport HeldSendParams, Injection
+from emulator.ledger cimport Ledger
+from emulator.looping cimport LoopGuard
+from emulator.octets cimport IpView
+from emulator.paths.course cimport Course
+from emulator.paths.held cimport Held
+from emulator.paths.packets cimport PacketPath
+from emulator.paths.queued cimport Arrival, QueuedPacket
+
+cdef class Injector:
+    cdef dict __dict__
+    cdef object __weakref__
+    cdef public PacketPath packets
+    cdef public Course course
+    cdef public object core
+    cdef public Ledger ledger
+    cdef public LoopGuard guard
+    cdef public object completed
+    cdef public object sender
+    cdef public object receiver
+    cdef public object transport
+    cdef public object forwarder
+    cdef public bint verdicts
+    cdef public object waiting
+    cdef public dict under_way
+    @cython.locals(item=FlatList, held=Held)
+    cpdef perform(self, Injection injection)
+    cpdef done(self, Injection injection)
+    @cython.locals(function=int, item=FlatList, packet=QueuedPacket, view=IpView, other=bint)
+    cpdef bint _by_verdict(self, Injection injection, Held held) except -1
+    @cython.locals(function=int, start=Py_ssize_t, arrival=Arrival)
+    cpdef bint _same_way(self, Injection injection, Held held, IpView view, bint other) except -1
+    @cython.locals(params=HeldSendParams, remote=bytes)
+    cpdef bint _same_send(self, Injection injection, Held held, IpView view) except -1
+    @cython.locals(packets=PacketPath, arrival=Arrival, here=int, interface=cython.longlong, flags=int, history=tuple, cut=bint, final=bint)
+    cpdef _reenter(self, Injection injection, Held held)
