@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from emulator.checks import Checks as Checks
     from emulator.checksums import fix_checksums as fix_checksums
     from emulator.completions import Completions as Completions
+    from emulator.deferred import Dpc as Dpc
+    from emulator.deferred import ThreadedDpc as ThreadedDpc
+    from emulator.deferred import WorkItem as WorkItem
     from emulator.driver import Driver as Driver
     from emulator.errors import WfpError as WfpError
     from emulator.expect import Like as Like
@@ -70,6 +73,7 @@ _HOMES = {
     "checks": ("Check", "Checks"),
     "checksums": ("fix_checksums",),
     "completions": ("Completions",),
+    "deferred": ("Dpc", "ThreadedDpc", "WorkItem"),
     "driver": ("Driver",),
     "errors": ("WfpError",),
     "expect": ("Like",),
