@@ -65,7 +65,8 @@ class Books:
     hooks: dict[int, HookBook]
     injections: InjectionBook
     lost: dict[str, int]
-    """Packets lost, by cause: queue or socket overflow, refused verdicts, never read."""
+    """Packets lost, by cause: queue or socket overflow, refused verdicts, never read; and those that callouts lost
+    sight of, because the queue could not show them whole."""
 
     def __init__(self) -> None:
         self.hooks = {int(hook): HookBook() for hook in HookNumber}
@@ -80,6 +81,7 @@ class Books:
             "verdict refused": counts.refused,
             "malformed message": counts.malformed,
             "never read": counts.unread,
+            "shown to no callout, for the queue cuts them off": counts.truncated,
         }
 
     @property

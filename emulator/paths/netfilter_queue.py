@@ -40,6 +40,9 @@ from netns.errors import Closed, MissingFeature, refused
 
 ETHERNET_ADDRESS_OCTETS: Final = 6
 NLMSG_ERROR: Final = b"\x02\0" if struct.pack("=H", 2) == b"\x02\0" else b"\0\x02"
+ATTRIBUTE_OCTETS: Final = 4096
+"""Room beyond what the package asks for: it leaves 80 octets for all that comes with a packet's own, and a time
+stamp, a mark and the length of a packet that was cut need more; a message that is cut off the package ignores."""
 ARRIVALS_KEPT: Final = 64
 TOTAL_LENGTH = struct.Struct(">2xH")
 PAYLOAD_LENGTH = struct.Struct(">4xH")
@@ -241,7 +244,7 @@ class _BoundedReader:
     def recv(self, octets: int) -> bytes:
         while self.room:
             try:
-                data = self._socket.recv(octets, socket.MSG_DONTWAIT)
+                data = self._socket.recv(octets + ATTRIBUTE_OCTETS, socket.MSG_DONTWAIT)
             except OSError as error:
                 if error.errno == errno.ENOBUFS:
                     self._tally["overruns"] += 1

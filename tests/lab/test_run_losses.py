@@ -63,12 +63,33 @@ def overflows(pair: Narrow, family: AddressFamily, check: Checks) -> None:
         check("arrived", len(traffic.arrived()), 16)
 '''
 
+LARGE = '''
+from emulator import AddressFamily, Checks, Datagrams, Pair, scenario
+
+@scenario(families=(AddressFamily.INET,))
+def large(pair: Pair, family: AddressFamily, check: Checks) -> None:
+    """peer --a datagram in fragments--> host"""
+    traffic = Datagrams(pair.peer, pair.host, family)
+    shown = []
+
+    def look(seen):
+        if seen.view.destination_port == 5000:
+            shown.append(len(seen.payload))
+        seen.permit()
+
+    with pair.host.driver() as driver:
+        driver.add(look, "INBOUND_TRANSPORT", family)
+        check("arrived", [len(item) for item in traffic.exchange([bytes(6000)])], [6000])
+    check("shown", shown in ([], [6000]), True)
+'''
+
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[Machine]:
     """A machine on which no lab is left in the end."""
     (tmp_path / "busy.py").write_text(BUSY)
     (tmp_path / "narrow.py").write_text(NARROW)
+    (tmp_path / "large.py").write_text(LARGE)
     with Machine(tmp_path) as made:
         yield made
 
@@ -106,3 +127,11 @@ def test_a_queue_that_overflows_fails_the_run_and_the_books_say_by_how_much(mach
     shown = machine.wfplab("run", "narrow.py", "--queue", queue, "--family", "ipv6")
     assert shown.returncode == 1
     assert "'lost': {'queue overflow': 84}" in shown.stdout
+
+
+def test_a_packet_that_a_queue_cannot_show_whole_fails_the_run(machine: Machine) -> None:
+    """It passes, for the kernel's sake, and no callout was asked: that is no result."""
+    assert machine.wfplab("run", "large.py", "--queue", "netlink").returncode == 0
+    ran = machine.wfplab("run", "large.py", "--queue", "netfilterqueue")
+    assert ran.returncode == 1
+    assert "'lost': {'shown to no callout, for the queue cuts them off': 1}" in ran.stdout

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 NUMBER = 5
 PORT = 4000
 MTU = 9216
+SO_TIMESTAMPNS = 35
 FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 PATIENCE_SECONDS = patient(10.0)
 
@@ -99,6 +100,29 @@ def test_a_packet_larger_than_a_page_is_never_lost_silently(bed: Bed) -> None:
     assert bed.arrived(1) == [expected]
     counts = queue.counts()
     assert (counts.truncated, counts.rewrites_refused) == (cut, cut)
+
+
+def test_a_large_packet_with_all_that_may_come_with_it_is_shown(bed: Bed) -> None:
+    """A time stamp, a mark and the length of what was cut leave the package's own buffer too little room."""
+    queue, rules = bed.queue(), bed.divert()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stamping:
+        stamping.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        until = time.monotonic() + PATIENCE_SECONDS
+        stamped = False
+        while not stamped:  # the kernel begins to note times a little after it is asked to
+            assert time.monotonic() < until
+            bed.send(b"small")
+            (packet,) = bed.received(queue, 1)
+            stamped = bool(getattr(packet, "stamp", b""))
+            settle_and_flush(queue, packet)
+        data = bytes(range(256)) * 35
+        bed.send(data)
+        (packet,) = bed.received(queue, 1)
+    assert len(packet.payload) == min(len(data) + bed.headers, queue.limits.copy_octets)
+    settle_and_flush(queue, packet)
+    counts = queue.counts()
+    assert rules.matched() == [counts.received]
+    assert bed.arrived(counts.received)[-1] == data
 
 
 def test_a_cut_packet_can_be_accepted_but_not_rewritten(bed: Bed) -> None:
