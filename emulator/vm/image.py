@@ -87,7 +87,8 @@ def requirements() -> list[str]:
     """What the project needs of Python packages, tests included, as pip reads it."""
     from importlib.metadata import requires
 
-    return sorted(line.partition(";")[0].strip() for line in requires("wfplab") or ())
+    lines = (line.partition(";") for line in requires("wfplab") or ())
+    return sorted({name.strip() for name, _, when in lines if "extra ==" not in when or "test" in when})
 
 
 def ensure_image(kernel: Kernel, cache: Path, say: Say, *, anew: bool = False) -> Image:

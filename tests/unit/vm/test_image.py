@@ -40,6 +40,7 @@ def test_the_guest_has_what_the_project_needs_tests_included() -> None:
     assert any(line.startswith("scapy>=") for line in found)
     assert any(line.startswith("pytest>=") for line in found)
     assert not any(";" in line for line in found)
+    assert not any(line.startswith("matplotlib") for line in found), "that is for the bench alone"
 
 
 def test_a_current_image_is_used_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
