@@ -12,3 +12,4 @@ cdef class RegisteredCallout:
     cdef public Py_ssize_t running
     cdef public object idle
     cdef public bint conditional_on_flow
+    cdef public bint mid_stream

@@ -218,7 +218,7 @@ def through_socat(place: Place, blocks: int) -> Reading:
 
 def rows(place: Place, *, quick: bool) -> list[Row | Skipped]:
     """The rows of streams."""
-    blocks, rounds = (1000, 3) if quick else (4000, 7)
+    blocks, rounds = (1000, 3) if quick else (4000, 5)
 
     def direct() -> Reading:
         return carried(place, blocks)
