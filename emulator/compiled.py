@@ -14,10 +14,11 @@ from types import ModuleType
 from typing import Final
 
 MODULES: Final = (
-    "arbitration", "callout", "calls", "deciding", "flatlist", "flight", "flowtracking", "indication", "injection",
-    "ledger", "looping", "octets", "origin", "ownership", "paths.books", "paths.course", "paths.endpoints",
+    "arbitration", "callout", "calls", "checksums", "deciding", "flatlist", "flight", "flowtracking", "indication",
+    "injection", "ledger", "looping", "octets", "origin", "ownership", "paths.books", "paths.course", "paths.endpoints",
     "paths.held", "paths.indicated", "paths.injector", "paths.netlink_packets", "paths.netlink_verdicts",
-    "paths.outbox", "paths.packets", "paths.plans", "paths.queued", "paths.sighted", "paths.steps", "paths.transport",
+    "paths.network", "paths.outbox", "paths.packets", "paths.plans", "paths.queued", "paths.sending", "paths.sighted",
+    "paths.steps", "paths.transport",
 )  # fmt: skip
 """Those that have a twin, by their names in this package; types are declared beside them (.pxd)."""
 PURE: Final = "WFPLAB_PURE"

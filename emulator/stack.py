@@ -303,8 +303,7 @@ class Stack:
     # -- injections -------------------------------------------------------------------------------------
 
     def _after_round(self) -> None:
-        if self.outbox.queue:
-            self.outbox.perform()
+        self.outbox.perform()
         queue = self.packets.queue
         assert queue is not None
         queue.flush()

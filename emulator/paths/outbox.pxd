@@ -11,6 +11,7 @@ cdef class Outbox:
     cdef public dict waiting
     cdef public object thread_id
     cdef public object wake
+    cdef public bint woken
     @cython.locals(injection=Injection, injector=Injector, book=InjectionBook)
     cpdef perform(self)
     @cython.locals(book=InjectionBook)

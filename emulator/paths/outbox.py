@@ -34,17 +34,21 @@ class Outbox:
         """Sent, and complete when a hook has seen them: until when that may take, in monotonic seconds."""
         self.thread_id = 0
         """Of the thread that performs."""
+        self.woken = False
+        """Whether `perform` will surely be called once more: its thread was woken and has not come to it since."""
         self.wake: Callable[[], None] = lambda: None
         """Called when another thread has put something in."""
 
     def submit(self, injection: Injection) -> None:
         """Take in an accepted injection; from any thread."""
         self.queue.append(injection)
-        if get_ident() != self.thread_id:
+        if not self.woken and get_ident() != self.thread_id:
+            self.woken = True
             self.wake()
 
     def perform(self) -> None:
-        """Perform what is there, in order; on the host's thread."""
+        """Perform what is there, in order; on the host's thread, and after every time that it was woken."""
+        self.woken = False  # before looking: what is put in from now on wakes again
         queue = self.queue
         if not queue:
             return
