@@ -41,9 +41,11 @@ _WORST_FIRST = (Outcome.FAILED, Outcome.XFAILED, Outcome.SKIPPED, Outcome.XPASSE
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker, what collects, and in the session that writes also what records."""
-    if not any(line.startswith("rule(") for line in config.getini("markers")):
-        config.addinivalue_line("markers", "rule(*ids): the contract rules this test proves")
+    """Register the markers, what collects, and in the session that writes also what records."""
+    told = {"rule": "the contract rules this test proves", "case": "the acceptance cases it stands for"}
+    for marker, what in told.items():
+        if not any(line.startswith(f"{marker}(") for line in config.getini("markers")):
+            config.addinivalue_line("markers", f"{marker}(*ids): {what}")
     collector = _Collector(config)
     config.pluginmanager.register(collector, "contract-collector")
     if not hasattr(config, "workerinput") and not config.option.collectonly:

@@ -93,6 +93,18 @@ class TestOneRun:
         assert proof.ended.startswith("20")
         assert proof.ended.endswith("+00:00")
 
+    @pytest.mark.parametrize("options", [(), (*XDIST, "-n", "2")])
+    def test_acceptance_cases_are_recorded_too_also_of_a_test_that_names_no_rule(
+        self, tree: Tree, options: tuple[str, ...]
+    ) -> None:
+        tree.write(
+            test_a='@pytest.mark.case("B01", "B02")\ndef test_one(): pass\n\n'
+            '@rule("GE-1")\n@pytest.mark.case("B03")\ndef test_two(): assert False\n'
+        )
+        tree.run(*options)
+        found = {(proof.cases, proof.rules, proof.outcome.value) for proof in load(tree.pytester.path).values()}
+        assert found == {(("B01", "B02"), (), "passed"), (("B03",), ("GE-1",), "failed")}
+
     def test_marks_of_class_module_and_parameter_count(self, tree: Tree) -> None:
         tree.write(
             test_a="""
