@@ -24,6 +24,7 @@ from emulator.torture.drivers import PORT, WAYS, PutBack, Way
 from emulator.torture.figures import Figures
 from emulator.verifier import Level, detached
 from emulator.wfptypes import AddressFamily, InjectionType
+from netns.patience import patient
 from netns.process import Process
 
 V4, V6 = AddressFamily.INET, AddressFamily.INET6
@@ -317,7 +318,8 @@ def _judge(
     told.figures[f"{name}: recovered after (s)"] = waited
     if flood["sent"] < OVERLOAD * 0.7 * rate * flood["seconds"]:
         told.complain(f"{name}: the flood was no overload: {flood['sent']} sent")
-    if waited > RECOVERED_WITHIN_SECONDS:
+    # What waits is handled first; where the machine is busy with other work, that alone may take longer.
+    if waited > max(patient(RECOVERED_WITHIN_SECONDS), 2 * QUEUE_LENGTH / rate):
         told.complain(f"{name}: recovery took {waited:.2f} s")
     silent = int(flood["sent"]) - taken - sum(lost.values())
     told.figures[f"{name}: neither taken nor counted as lost"] = silent
