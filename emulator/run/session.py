@@ -181,7 +181,10 @@ def _write(evidence: Evidence, results: Sequence[Result]) -> None:
 def clear_up_before() -> None:
     """Remove what dead runs left, and say so."""
     from netns.lease import reap
+    from netns.scratch import reap_folders
 
+    for path in reap_folders():
+        sys.stderr.write(f"wfplab: removed the folder of a dead run: {path}\n")
     for cleaned in reap():
         names = ", ".join(cleaned.namespaces) or "no namespaces"
         sys.stderr.write(f"wfplab: removed what a dead run (process {cleaned.pid}) had left: {names}\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 from emulator.ported.reinject import HOST_LAYERS, OutOfBand, reinject_at
@@ -10,6 +9,7 @@ from emulator.scenario import Checks, scenario
 from emulator.scenarios.programs import PAGE_OCTETS, bracketed, dig, fetch, name_server, ping, random_file, web_server
 from emulator.topology import Host, Pair, Routed
 from emulator.wfptypes import AddressFamily
+from netns import scratch
 
 PROGRAMS = ("ping", "curl", "nginx", "dig", "dnsmasq")
 CLOSED_PORT = 9
@@ -71,8 +71,8 @@ def clone_and_inject_at_every_layer(pair: Pair, family: AddressFamily, check: Ch
 
     peer (ping, dig, curl) === (one layer: block, clone, inject) host (nginx, dnsmasq)
     """
-    with tempfile.TemporaryDirectory(prefix="wfplab-") as folder, OutOfBand() as worker:
-        town = Town(pair.host, pair.peer, family, Path(folder))
+    with scratch.folder() as folder, OutOfBand() as worker:
+        town = Town(pair.host, pair.peer, family, folder)
         check("control before", town.live(), town.EXPECTED)
         for layer in HOST_LAYERS:
             with pair.host.driver() as driver:
@@ -92,8 +92,8 @@ def clone_and_inject_in_transit(routed: Routed, family: AddressFamily, check: Ch
 
     left (ping, dig, curl) === mid (IPFORWARD: block, clone, forward) === right (nginx, dnsmasq)
     """
-    with tempfile.TemporaryDirectory(prefix="wfplab-") as folder:
-        town = Town(routed.right, routed.left, family, Path(folder))
+    with scratch.folder() as folder:
+        town = Town(routed.right, routed.left, family, folder)
         check("control before", town.live(), town.EXPECTED)
         with routed.mid.driver() as driver:
             callout = reinject_at(driver, family, ["IPFORWARD"])["IPFORWARD"]

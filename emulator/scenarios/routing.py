@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 from emulator.driver import Driver
 from emulator.expect import Like
 from emulator.handle import InjectionHandle
@@ -18,6 +15,7 @@ from emulator.scenarios.programs import bracketed, dig, name_server, web_server
 from emulator.topology import Host, Routed
 from emulator.traffic import Datagrams, drain
 from emulator.wfptypes import AddressFamily, ConditionFlag, InjectionType
+from netns import scratch
 
 PORT = 5000
 BESIDE = {AddressFamily.INET: "10.2.0.9", AddressFamily.INET6: "fd02::9"}
@@ -200,9 +198,9 @@ def a_router_redacts(routed: Routed, family: AddressFamily, check: Checks) -> No
     secret = SECRET.decode()
     address = routed.right.address(family)
     url = f"http://{bracketed(address)}/page"
-    with tempfile.TemporaryDirectory(prefix="wfplab-") as folder:
-        Path(folder, "page").write_bytes(page)
-        web_server(routed.right, Path(folder))
+    with scratch.folder() as folder:
+        (folder / "page").write_bytes(page)
+        web_server(routed.right, folder)
         name_server(routed.right, family, f"txt-record=host.test,number {secret}")
         check("control before: the page", shown_page(routed.left, url), page.decode())
         with routed.mid.driver() as driver:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 from emulator.octets import IpView
 from emulator.ported.translation import SourceTranslation
 from emulator.scenario import Checks, scenario
@@ -12,6 +9,7 @@ from emulator.scenarios.programs import PAGE_OCTETS, bracketed, dig, fetch, name
 from emulator.topology import Routed
 from emulator.traffic import Datagrams
 from emulator.wfptypes import AddressFamily
+from netns import scratch
 
 
 @scenario(rules=("FW-1", "FW-3", "NR-1", "NR-11", "GE-15"), programs=("ping", "curl", "nginx", "dig", "dnsmasq"))
@@ -23,8 +21,7 @@ def a_router_translates_addresses(routed: Routed, family: AddressFamily, check: 
     """
     left, mid, right = routed.left, routed.mid, routed.right
     address, outside = right.address(family), mid.address(family)
-    with tempfile.TemporaryDirectory(prefix="wfplab-") as name, mid.driver() as driver:
-        folder = Path(name)
+    with scratch.folder() as folder, mid.driver() as driver:
         digest = random_file(folder / "page", PAGE_OCTETS)
         web_server(right, folder)
         name_server(right, family, "host-record=host.test,192.0.2.7")

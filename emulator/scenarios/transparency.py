@@ -5,7 +5,6 @@ With `--full`: 200 MB down, 20 MB up (through the router) and 2000 pings in a fl
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from emulator.scenarios.programs import (
 )
 from emulator.topology import Host, Pair, Routed
 from emulator.wfptypes import AddressFamily
+from netns import scratch
 
 PROGRAMS = ("ping", "curl", "nginx", "dig", "dnsmasq", "openssl")
 NAME, ANSWER = "host.test", "192.0.2.7"
@@ -71,8 +71,8 @@ class Serving:
 @contextmanager
 def serving(host: Host, family: AddressFamily, check: Checks, *, uploads: bool = False) -> Iterator[Serving]:
     """The servers, with a folder that goes with them."""
-    with tempfile.TemporaryDirectory(prefix="wfplab-") as folder:
-        yield Serving(host, family, Path(folder), full=check.full, uploads=uploads)
+    with scratch.folder() as folder:
+        yield Serving(host, family, folder, full=check.full, uploads=uploads)
 
 
 class Segments(NamedTuple):

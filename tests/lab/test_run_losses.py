@@ -16,17 +16,18 @@ pytestmark = pytest.mark.host_only("starts a run for every test, to kill or to f
 BUSY = '''
 import time
 from emulator import AddressFamily, Checks, Pair, scenario
+from netns import scratch
 from emulator.ported.reinject import HOST_LAYERS, reinject_at
 
 @scenario(families=(AddressFamily.INET,))
 def busy(pair: Pair, family: AddressFamily, check: Checks) -> None:
     """peer --ping -f--> (every layer: block, clone, inject) host"""
-    with pair.host.driver() as driver:
+    with scratch.folder() as folder, pair.host.driver() as driver:
         layers = reinject_at(driver, family, HOST_LAYERS)
         flood = pair.peer.start("ping", "-f", "-q", "-w", "30", pair.host.address(family), user="root")
         while layers["INBOUND_IPPACKET"].states["NOT_INJECTED"] < 200:
             time.sleep(0.01)
-        check.step(f"in mid-traffic, with ping as process {flood.pid}")
+        check.step(f"in mid-traffic, with {folder} and ping as process {flood.pid}")
         time.sleep(30)
 '''
 
@@ -99,7 +100,8 @@ def test_a_run_that_is_killed_in_mid_traffic_is_cleared_up_by_the_next(machine: 
     run = machine.start("run", "busy.py", "--queue", queue, "-v")
     assert run.stderr is not None
     said = next(line for line in iter(run.stderr.readline, "") if "in mid-traffic" in line)
-    ping = int(said.split()[-1])
+    ping, folder = int(said.split()[-1]), said.split()[-6]
+    assert os.path.isdir(folder)
     assert Path(f"/proc/{ping}/comm").read_text() == "ping\n"
     left = machine.namespaces()
     assert len(left) == 2
@@ -108,6 +110,8 @@ def test_a_run_that_is_killed_in_mid_traffic_is_cleared_up_by_the_next(machine: 
     after = machine.wfplab("run", "clone_and_inject_outbound", "--queue", queue)
     names = ", ".join(sorted(left))
     assert f"wfplab: removed what a dead run (process {run.pid}) had left: {names}\n" in after.stderr
+    assert f"wfplab: removed the folder of a dead run: {folder}\n" in after.stderr
+    assert not os.path.exists(folder)
     assert after.returncode == 0, after.stdout
     assert "1 passed" in after.stdout
     assert eventually(lambda: not os.path.exists(f"/proc/{ping}"), PATIENCE_SECONDS)
