@@ -34,6 +34,8 @@ OWN = [*(socket.inet_pton(LINUX[V4], text) for text in ("10.1.0.1", "10.2.0.1"))
        *(socket.inet_pton(LINUX[V6], text) for text in ("fd01::1", "fd02::1"))]  # fmt: skip
 """The router's addresses; a packet to one is shown on its way through as well."""
 
+pytestmark = pytest.mark.timeout(300)
+
 
 class LookAndPutBack(PutBack):
     """Looks at everything that there is to see of a packet, and puts back whatever it may."""

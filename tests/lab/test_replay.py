@@ -76,6 +76,9 @@ def hasty(pair: Pair, family: AddressFamily, check):
 '''
 
 
+pytestmark = pytest.mark.timeout(300)  # several runs each, on a machine that may be busy
+
+
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[Machine]:
     with Machine(tmp_path) as made:

@@ -38,6 +38,8 @@ def test_programs_have_no_rights(pair):
     assert pair.host.run("ip", "link", "set", "eth0", "down", user="root").returncode == 0
 """
 
+pytestmark = pytest.mark.timeout(300)
+
 
 class Ordinary:
     """A user without rights, and a folder that is the user's."""

@@ -13,6 +13,8 @@ from emulator.torture.figures import Figures
 
 TO_THE_LIMIT = pytest.mark.host_only("loads the machine to its limits, by the clock")
 
+pytestmark = pytest.mark.timeout(300)
+
 
 def holds(told: Figures) -> None:
     assert told.ok, (told.missing, told.complaints, told.figures)
