@@ -66,7 +66,7 @@ def measure_stream(place: Place, cell: Cell, family: AddressFamily) -> str:
             driver.add(callout, "STREAM", family, where={"IP_REMOTE_PORT": PORT})
             _withheld(place, callout, way, listener, family)
             expect("said", talk(way, listener, family), (THERE, BACK))
-            place.stack.stream.settle()
+            place.stack.stream.settle(timeout=patient(DEADLINE))
             expect("injected at", trigger.levels, {trigger.name})
             expect("blocked octets", callout.octets, {False: len(THERE), True: len(BACK)})
             expect("completions", callout.injector.completed, {0: callout.injections})
@@ -91,7 +91,7 @@ def _withheld(
             client.sendall(b"|")  # the same connection, right behind it
             accepted.settimeout(patient(DEADLINE))
             expect("what arrived of the withheld", accepted.recv(100), b"|")
-    place.stack.stream.settle()
+    place.stack.stream.settle(timeout=patient(DEADLINE))
     callout.octets = {True: 0, False: 0}
 
 

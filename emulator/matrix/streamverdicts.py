@@ -98,7 +98,7 @@ def measure_stream_verdict(place: Place, cell: Cell, family: AddressFamily) -> s
         measure = _of_octets if cell.layer == "STREAM" else _of_segments
         told = measure(place, cell, driver, way, family)
         driver.remove(*driver.filters)
-        place.stack.stream.settle()
+        place.stack.stream.settle(timeout=patient(DEADLINE))
     _control("control after", way, family)
     return told
 
