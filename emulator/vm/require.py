@@ -1,5 +1,6 @@
 """A pytest plugin (`-p emulator.vm.require`) for a guest: a skipped test fails, and what is left to the host is said.
 
+A failure is said at once, and once more by pytest at the end: a guest is slow, and may not live until then.
 A test marked `host_only("why")` is left out where tests are chosen by `-m "not host_only"`.
 """
 
@@ -47,9 +48,25 @@ class LeftOut:
                 terminalreporter.write_line(f"{number:4}  {what}")
 
 
+class AtOnce:
+    """Says what failed when it fails."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Write a failed test's name, and the lines that say why."""
+        terminal = self._config.pluginmanager.getplugin("terminalreporter")
+        if report.failed and terminal is not None:
+            why = [line for line in report.longreprtext.splitlines() if line.startswith("E ")]
+            terminal.write_line("\n".join(["", f"failed: {report.nodeid}, {report.when}", *why]))
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Register what counts."""
+    """Register what counts, and in the session that the user sees what says."""
     config.pluginmanager.register(LeftOut(), "wfplab-left-out")
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(AtOnce(config), "wfplab-at-once")
 
 
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> pytest.TestReport | None:

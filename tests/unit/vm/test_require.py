@@ -76,3 +76,13 @@ def test_what_was_left_out_for_other_reasons_is_not(tmp_path: Path) -> None:
     status, told = outcome(tmp_path, "-p", "emulator.vm.require", "-k", "page")
     assert (status, "2 failed, 1 deselected" in told) == (1, True)
     assert "left to the host" not in told
+
+
+@pytest.mark.parametrize("parallel", [[], ["-n", "2"]], ids=["alone", "workers"])
+def test_a_failure_is_said_when_it_is_there(parallel: list[str], tmp_path: Path) -> None:
+    (tmp_path / "test_a.py").write_text("def test_a(): assert 1 == 2\ndef test_b(): pass\n")
+    status, told = outcome(tmp_path, "-p", "emulator.vm.require", *parallel)
+    assert status == 1
+    at_once = told.partition("= FAILURES =")[0].splitlines()
+    said = at_once.index("failed: test_a.py::test_a, call")
+    assert at_once[said + 1].split() == ["E", "assert", "1", "==", "2"]
