@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,19 @@ def family(request: pytest.FixtureRequest) -> AddressFamily:
     from emulator.wfptypes import AddressFamily
 
     return {"ipv4": AddressFamily.INET, "ipv6": AddressFamily.INET6}[request.param]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def capabilities_stay() -> Iterator[None]:
+    """No test takes from this process, whose later tests need it, what root may do."""
+    before = _capabilities()
+    yield
+    assert _capabilities() == before
+
+
+def _capabilities() -> list[str]:
+    with open("/proc/thread-self/status") as status:
+        return [line for line in status if line.startswith("Cap")]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

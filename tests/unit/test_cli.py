@@ -16,6 +16,7 @@ from emulator.contract import rules
 from emulator.errors import InjectHandleClosing
 from emulator.run import cleaning, doctor, listing, selftest, shell, starter
 from emulator.run.loading import BadTarget
+from netns import capabilities
 from netns.errors import LabError, MissingFeature, NotPermitted
 
 ROOT = Path(__file__).parents[2]
@@ -32,9 +33,10 @@ DEFAULTS = {
 
 @pytest.fixture(autouse=True)
 def as_root(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever runs the tests; and nothing in the tree changes its owner."""
+    """Whoever runs the tests; nothing in the tree changes its owner, and this process keeps what it may do."""
     monkeypatch.setattr("os.geteuid", lambda: 0)
     monkeypatch.setattr(checkout, "give_back", lambda root: None)
+    monkeypatch.setattr(capabilities, "keep", lambda kept: None)
 
 
 @pytest.fixture
@@ -215,3 +217,13 @@ def raising(error: BaseException) -> Callable[..., int]:
         raise error
 
     return call
+
+
+def test_a_run_gives_up_what_labs_do_not_need(
+    calls: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[object] = []
+    monkeypatch.setattr(capabilities, "keep", kept.append)
+    with pytest.raises(SystemExit):
+        cli.main(["run"])
+    assert kept == [capabilities.LABS]
