@@ -225,6 +225,7 @@ def a_router_redacts(routed: Routed, family: AddressFamily, check: Checks) -> No
             blackened = [packet for packet in packets if REDACTED in packet]
             right = [right_checksums(packet) for packet in blackened]
             check("with it blackened, and right checksums", right, [True] * 3)
+            routed.mid.stack.settle()
             check("completions", driver.done.counted(), {"SUCCESS": 3})
         check("control after: the page", shown_page(routed.left, url), page.decode())
 
