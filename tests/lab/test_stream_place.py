@@ -126,6 +126,7 @@ def test_the_flow_handle_and_context_are_those_of_the_other_layers(
     wait_for(lambda: stream.deleted == [99])
 
 
+@pytest.mark.rule("ST-44")
 def test_differs_from_windows_the_packet_layers_lie_between_stream_and_the_host(
     pair: Pair, driver: Driver, family: AddressFamily
 ) -> None:
@@ -153,6 +154,7 @@ def test_differs_from_windows_the_packet_layers_lie_between_stream_and_the_host(
         assert order == ["STREAM", "INBOUND_TRANSPORT"]
 
 
+@pytest.mark.rule("ST-44")
 def test_differs_from_windows_the_transport_layers_show_what_programs_write_and_read(
     pair: Pair, driver: Driver, family: AddressFamily
 ) -> None:
