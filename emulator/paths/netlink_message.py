@@ -133,6 +133,8 @@ class Layout:
 def _arrival(data: bytes, places: dict[int, tuple[int, int]]) -> Arrival:
     def number(kind: int) -> int:
         start, end = places.get(kind, (0, 0))
+        if end - start not in (0, 4):
+            raise Malformed(f"attribute {kind} is {end - start} octets long, no number of 4")
         return int.from_bytes(data[start:end], "big")
 
     queue, protocol, hook = struct.unpack_from(">H8xHB", data, 18)

@@ -101,6 +101,7 @@ def test_a_message_that_came_another_way_does_not_match(at: int) -> None:
         ([PACKET_HEADER, bytes.fromhex("0000 0000")], "is 0 octets long"),
         ([PACKET_HEADER, bytes.fromhex("ffff 0500")], "is 65535 octets long"),
         ([PACKET_HEADER, bytes.fromhex("0600 0300 0000 0000")], "attribute 3 is 2 octets long"),
+        ([PACKET_HEADER, bytes.fromhex("1000 0500 ffffffff ffffffff ffffffff")], "attribute 5 is 12 octets long"),
         ([PACKET_HEADER, bytes.fromhex("1000 0900 0009 0000 02000000000a 0000")], "hardware address of 9 octets"),
         ([PACKET_HEADER, bytes.fromhex("0500 0900 ff000000")], "hardware address of"),
         ([PACKET_HEADER, STAMP, MARK], "mark is not the first"),
