@@ -6,7 +6,6 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -27,8 +26,8 @@ def version(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    with Lab(directory=str(tmp_path / "state")) as made:
+def lab() -> Iterator[Lab]:
+    with Lab() as made:
         a, b = made.namespace("a"), made.namespace("b")
         made.link(a, b, addresses=(["192.0.2.1/24", "2001:db8::1/64"], ["192.0.2.2/24", "2001:db8::2/64"]))
         yield made

@@ -6,7 +6,6 @@ import ipaddress
 import os
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -30,8 +29,8 @@ def version(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    with Lab(directory=str(tmp_path / "state")) as made:
+def lab() -> Iterator[Lab]:
+    with Lab() as made:
         yield made
 
 

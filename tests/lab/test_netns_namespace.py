@@ -30,8 +30,8 @@ STUBBORN = (
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    with Lab(directory=str(tmp_path / "state")) as made:
+def lab() -> Iterator[Lab]:
+    with Lab() as made:
         yield made
 
 

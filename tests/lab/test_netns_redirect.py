@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import cast
 
 import pytest
@@ -24,9 +23,9 @@ def version(request: pytest.FixtureRequest) -> Version:
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
+def lab() -> Iterator[Lab]:
     """client -- router -- server."""
-    with client_router_server(tmp_path) as made:
+    with client_router_server() as made:
         yield made
 
 

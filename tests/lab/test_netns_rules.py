@@ -7,7 +7,6 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -36,9 +35,9 @@ def version(request: pytest.FixtureRequest) -> Version:
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
+def lab() -> Iterator[Lab]:
     """client -- router -- server."""
-    with client_router_server(tmp_path) as made:
+    with client_router_server() as made:
         yield made
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Literal
 
 from netns.lab import Lab
@@ -21,9 +20,9 @@ PORT = 4000
 
 
 @contextmanager
-def client_router_server(folder: Path) -> Iterator[Lab]:
-    """client -- router -- server; the lab keeps its state in the folder, and ends with the block."""
-    with Lab(directory=str(folder / "state")) as made:
+def client_router_server() -> Iterator[Lab]:
+    """client -- router -- server; the lab ends with the block."""
+    with Lab() as made:
         client, server = made.namespace("client"), made.namespace("server")
         router = made.namespace("router", forwarding=True)
         made.link(client, router, addresses=(["192.0.2.1/24", "2001:db8::1/64"], ["192.0.2.2/24", "2001:db8::2/64"]))

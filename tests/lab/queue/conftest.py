@@ -107,8 +107,8 @@ class Bed:
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with Lab(directory=str(tmp_path_factory.mktemp("lab") / "state")) as made:
+def lab() -> Iterator[Lab]:
+    with Lab() as made:
         sender, host = made.namespace("sender"), made.namespace("host")
         prefixes = {4: 24, 6: 64}
         ends = [[f"{at[version]}/{prefixes[version]}" for version in (4, 6)] for at in (SENDER, HOST)]
