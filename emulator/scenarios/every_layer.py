@@ -6,18 +6,7 @@ from pathlib import Path
 
 from emulator.ported.reinject import HOST_LAYERS, OutOfBand, reinject_at
 from emulator.scenario import Checks, scenario
-from emulator.scenarios.programs import (
-    PAGE_OCTETS,
-    all_succeeded,
-    bracketed,
-    dig,
-    fetch,
-    name_server,
-    ping,
-    random_file,
-    resets,
-    web_server,
-)
+from emulator.scenarios.programs import PAGE_OCTETS, bracketed, dig, fetch, name_server, ping, random_file, web_server
 from emulator.topology import Host, Pair, Routed
 from emulator.wfptypes import AddressFamily
 from netns import scratch
@@ -86,16 +75,13 @@ def clone_and_inject_at_every_layer(pair: Pair, family: AddressFamily, check: Ch
         town = Town(pair.host, pair.peer, family, folder)
         check("control before", town.live(), town.EXPECTED)
         for layer in HOST_LAYERS:
-            before = resets((pair.host, pair.peer))
             with pair.host.driver() as driver:
                 callout = reinject_at(driver, family, [layer], worker=worker)[layer]
                 check(layer, town.live(), town.EXPECTED)
                 pair.host.stack.settle()
                 taken = callout.states["NOT_INJECTED"]
                 check.that(f"{layer}: took packets", taken > 0, dict(callout.states))
-                completed = driver.done.counted()
-                check(f"{layer}: completed", sum(completed.values()), taken)
-                all_succeeded(check, layer, completed, resets((pair.host, pair.peer)) - before)
+                check(f"{layer}: completions", driver.done.counted(), {"SUCCESS": taken})
         check("work out of band that failed", worker.failures, [])
         check("control after", town.live(), town.EXPECTED)
 

@@ -15,7 +15,6 @@ from emulator.ported.reinject import HOST_LAYERS, ROUTER_LAYERS, OutOfBand, Rein
 from emulator.scenario import Checks, scenario
 from emulator.scenarios.programs import (
     PAGE_OCTETS,
-    all_succeeded,
     bracketed,
     counters,
     dig,
@@ -23,7 +22,6 @@ from emulator.scenarios.programs import (
     name_server,
     ping,
     random_file,
-    resets,
     upload,
     upload_server,
     web_server,
@@ -129,14 +127,13 @@ def nothing_shows_through_a_host(pair: Pair, family: AddressFamily, check: Check
     hosts = (pair.peer, pair.host)
     with serving(pair.host, family, check) as served, OutOfBand() as worker:
         alone = counted(hosts, served, pair.peer, check, "without us")
-        before = resets(hosts)
         with pair.host.driver() as driver:
             callouts = reinject_at(driver, family, HOST_LAYERS, worker=worker)
             between = counted(hosts, served, pair.peer, check, "with us")
             pair.host.stack.settle()
         check("work out of band that failed", worker.failures, [])
         all_went_back(check, {layer: callouts[layer] for layer in HOST_LAYERS if "ICMP" not in layer})
-        all_succeeded(check, "completions", driver.done.counted(), resets(hosts) - before)
+        check("completions", list(driver.done.counted()), ["SUCCESS"])
         nothing_was_lost(check, between, alone)
 
 
