@@ -42,6 +42,7 @@ Rootless = Annotated[
 Live = Annotated[bool, typer.Option("--live", help="Show hosts, packets, states and books as they change.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only what did not pass.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Every step and check.")]
+Ended = Annotated[bool, typer.Option("--progress", help="With --json, too: how each scenario ended, on stderr.")]
 Queue = Annotated[str, typer.Option("--queue", metavar="NAME", help="netlink or netfilterqueue.")]
 Timeout = Annotated[float, typer.Option("--timeout", metavar="SECONDS", help="For a scenario and family; 0: none.")]
 Family = Annotated[str, typer.Option("--family", metavar="FAMILY", help="Only ipv4, or only ipv6.")]
@@ -95,6 +96,7 @@ def run(
     live: Live = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
+    progress: Ended = False,
     queue: Queue = "",
     timeout: Timeout = 60.0,
     family: Family = "",
@@ -120,6 +122,7 @@ def run(
         step=step,
         live=live,
         verbosity=0 if quiet else 2 if verbose else 1,
+        progress=progress,
         queue=queue,
         timeout=timeout or None,
         family=family,

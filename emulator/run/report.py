@@ -88,7 +88,8 @@ def watching(wanted: Wanted, total: int, out: TextIO) -> Iterator[Listener]:
         with LiveView(total, out) as view:
             yield view
         return
-    verbosity = QUIET if wanted.json and wanted.verbosity == NORMAL else wanted.verbosity
+    unasked = wanted.json and not wanted.progress
+    verbosity = QUIET if unasked and wanted.verbosity == NORMAL else wanted.verbosity
     yield Progress(total, verbosity=verbosity, out=out)
 
 

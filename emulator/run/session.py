@@ -43,6 +43,8 @@ class Wanted:
     live: bool = False
     verbosity: int = 1
     """0 quiet, 1 normal, 2 verbose."""
+    progress: bool = False
+    """Say how each scenario ended also where results are printed as JSON."""
     queue: str = ""
     """Name of the queue backend; empty is the default one."""
     timeout: float | None = 60.0

@@ -69,7 +69,8 @@ class Work:
         """Run all scenarios; the document of results and the report come back, and what failed is said."""
         document = self.results / "scenarios.json"
         with document.open("wb") as file:
-            status = self._wfplab("run", "--json", f"--jobs={os.cpu_count() or 1}", *self._report(), stdout=file)
+            ways = ["--json", "--progress", f"--jobs={os.cpu_count() or 1}"]
+            status = self._wfplab("run", *ways, *self._report(), stdout=file)
         found = self._printed(document)
         for line in told_scenarios(found) if found else ():
             _say(line)

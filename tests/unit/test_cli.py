@@ -26,6 +26,7 @@ Start = Callable[..., int]
 
 DEFAULTS = {
     "json": False, "jobs": 1, "keep": False, "pause_on_failure": False, "step": False, "live": False, "verbosity": 1,
+    "progress": False,
     "queue": "", "timeout": 60.0, "family": "", "full": False, "report": "", "seed": 0, "schedules": 0,
     "verifier": "full", "on_finding": "fail",
 }  # fmt: skip
@@ -103,6 +104,7 @@ def test_help_imports_nothing_that_is_slow() -> None:
         (["run", "a", "b.py::c", "--json"], ("run", (["a", "b.py::c"],), {"json": True})),
         (["run", "-j", "4", "-q", "--live"], ("run", ((),), {"jobs": 4, "verbosity": 0, "live": True})),
         (["run", "--keep", "-v"], ("run", ((),), {"keep": True, "verbosity": 2})),
+        (["run", "--json", "--progress"], ("run", ((),), {"json": True, "progress": True})),
         (["run", "--pause-on-failure", "--timeout", "0"], ("run", ((),), {"pause_on_failure": True, "timeout": None})),
         (["run", "--queue", "netlink", "--family", "ipv4"], ("run", ((),), {"queue": "netlink", "family": "ipv4"})),
         (["run", "--full"], ("run", ((),), {"full": True})),

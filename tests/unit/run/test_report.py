@@ -157,9 +157,10 @@ def test_the_live_view_is_for_terminals(wanted: Wanted, out: Callable[[], io.Str
         assert type(listener).__name__ == kind
 
 
-def test_progress_is_quiet_where_json_is_wanted() -> None:
+@pytest.mark.parametrize("progress", [False, True])
+def test_progress_is_quiet_where_json_is_wanted_unless_asked_for(progress: bool) -> None:
     out = io.StringIO()
-    with report.watching(Wanted(json=True), 1, out) as listener:
+    with report.watching(Wanted(json=True, progress=progress), 1, out) as listener:
         listener.begun(0, item("good"))
         listener.ended(0, GOOD)
-    assert out.getvalue() == ""
+    assert ("[1/1] good: passed" in out.getvalue()) is progress
