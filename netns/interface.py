@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import re
+import time
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from netns import offloads
-from netns.errors import BadName
+from netns.errors import BadName, KernelRefused
+from netns.patience import patient
+from netns.routelookup import RTN_LOCAL, RouteLookup
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from netns.namespace import Namespace
 
 IFF_UP = 1
+IFF_LOWER_UP = 0x10000
+"""Its other end is up, too: what is sent gets somewhere."""
 IFA_F_NODAD = 2
 NUD_PERMANENT = 0x80
+USABLE_SECONDS = 2.0
+"""How long the kernel may take to receive what is for a new address of IPv6: it sees to that later, by itself."""
 DEVICE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,15}")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -105,7 +116,7 @@ class Interface:
         self.add_addresses(address)
 
     def add_addresses(self, *addresses: str) -> None:
-        """Add several addresses in one visit. Raises ValueError, KernelRefused, Closed."""
+        """Add several addresses in one visit, usable at once if the device runs; see `add_address` for the rest."""
         parsed = [ipaddress.ip_interface(address) for address in addresses]
 
         def add(ipr: Any) -> None:
@@ -114,6 +125,27 @@ class Interface:
                 ipr.addr("add", index=self.index, address=str(one.ip), prefixlen=one.network.prefixlen, **nodad)
 
         self._namespace.netlink(add)
+        later = [one for one in parsed if one.version == 6]
+        if later:
+            with closing(RouteLookup(self._namespace)) as routes:
+                self._await_local(routes, later)
+
+    def _await_local(self, routes: RouteLookup, addresses: Sequence[Any]) -> None:
+        """Return when the host receives what is sent to these addresses, or the device does not run."""
+        until = time.monotonic() + patient(USABLE_SECONDS)
+        for one in addresses:
+            while (route := routes.find(one.packed, interface=self.index)) is None or route.kind != RTN_LOCAL:
+                if not self._runs():
+                    return
+                if time.monotonic() > until:
+                    raise KernelRefused(
+                        f"receiving for {one} at {self.name} in {self._namespace.name}", errno.ETIMEDOUT
+                    )
+                time.sleep(0.0005)
+
+    def _runs(self) -> bool:
+        flags = self._namespace.netlink(lambda ipr: ipr.get_links(self.index)[0]["flags"])
+        return bool(flags & IFF_UP and flags & IFF_LOWER_UP)
 
     def remove_address(self, address: str) -> None:
         """Remove an address. Raises ValueError, KernelRefused (EADDRNOTAVAIL), Closed."""

@@ -6,6 +6,7 @@ import ipaddress
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -15,6 +16,7 @@ from netns.errors import BadName, KernelRefused
 from netns.lab import Lab
 from netns.namespace import Namespace
 from netns.patience import patient
+from netns.routelookup import RTN_LOCAL, RouteLookup
 from netns.veth import Bridge, VethPair
 
 A = {4: "192.0.2.1", 6: "2001:db8::1"}
@@ -161,6 +163,23 @@ def test_a_switch_joins_more_than_two(lab: Lab, version: int) -> None:
     third = {4: "192.0.2.3", 6: "2001:db8::3"}
     assert datagram(hosts[0], hosts[2], third[version]) == A[version]
     assert datagram(hosts[1], hosts[2], third[version]) == B[version]
+
+
+def test_addresses_are_usable_at_once(lab: Lab, version: int) -> None:
+    a, _, pair = joined(lab)
+    many = [{4: f"192.0.2.{number}", 6: f"2001:db8::{number:x}"}[version] for number in range(16, 144)]
+    pair.a.add_addresses(*(f"{address}/{LENGTH[version]}" for address in many))
+    with closing(RouteLookup(a)) as routes:
+        last_first = [ipaddress.ip_address(address).packed for address in reversed(many)]
+        found = [routes.find(address, interface=pair.a.index) for address in last_first]
+    assert [route.kind if route else None for route in found] == [RTN_LOCAL] * len(many)
+
+
+def test_addresses_of_a_device_that_is_down_are_not_waited_for(lab: Lab) -> None:
+    _, _, pair = joined(lab)
+    pair.a.down()
+    pair.a.add_addresses("2001:db8::77/64")
+    assert "2001:db8::77/64" in map(str, pair.a.addresses())
 
 
 def test_marked_packets_can_be_kept_here(lab: Lab, version: int) -> None:
