@@ -15,10 +15,10 @@ from typing import Final
 
 MODULES: Final = (
     "arbitration", "callout", "calls", "checksums", "deciding", "flatlist", "flight", "flowtracking", "indication",
-    "injection", "ledger", "looping", "octets", "origin", "ownership", "paths.books", "paths.course", "paths.endpoints",
-    "paths.held", "paths.indicated", "paths.injector", "paths.netlink_packets", "paths.netlink_verdicts",
-    "paths.network", "paths.outbox", "paths.packets", "paths.plans", "paths.queued", "paths.sending", "paths.sighted",
-    "paths.steps", "paths.transport",
+    "injection", "ledger", "looping", "netbuffer", "octets", "origin", "ownership", "paths.batch", "paths.books",
+    "paths.course", "paths.departures", "paths.endpoints", "paths.held", "paths.indicated", "paths.injector",
+    "paths.netlink_packets", "paths.netlink_verdicts", "paths.network", "paths.outbox", "paths.packets", "paths.plans",
+    "paths.queued", "paths.sending", "paths.sighted", "paths.steps", "paths.transport",
 )  # fmt: skip
 """Those that have a twin, by their names in this package; types are declared beside them (.pxd)."""
 PURE: Final = "WFPLAB_PURE"
@@ -38,6 +38,12 @@ def source(name: str) -> str:
     return os.path.join(os.path.dirname(__file__), *name.split(".")) + ".py"
 
 
+def compiled_source(name: str) -> str:
+    """The path of what a module's twin is made of: the same source, but for a few that have one of their own."""
+    own = source(name).removesuffix("py") + "pyx"
+    return own if os.path.isfile(own) else source(name)
+
+
 def home() -> str:
     """The folder for twins of the sources as they are now; it is complete when it is there."""
     from hashlib import sha256
@@ -45,7 +51,7 @@ def home() -> str:
     found = sha256(SUFFIX.encode())
     for name in MODULES:
         path = source(name)
-        for part in (path, path.removesuffix("py") + "pxd"):
+        for part in (path, path.removesuffix("py") + "pyx", path.removesuffix("py") + "pxd"):
             try:
                 with open(part, "rb") as text:
                     octets = text.read()

@@ -28,3 +28,5 @@ cdef class Injection:
     cdef public bint given_back
     cdef public bint scramble
     cdef public long long serial
+    cdef public Py_ssize_t gathered
+    cdef public bint met

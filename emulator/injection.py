@@ -141,6 +141,10 @@ class Injection:
     """Whether its list comes back with another data start than it left with (CF-8)."""
     serial: int
     """Its number on its host, while that is traced."""
+    gathered: int
+    """Packets of it that wait in a batch."""
+    met: bool
+    """Whether a hook will see those."""
 
     def __init__(
         self,
@@ -172,5 +176,5 @@ class Injection:
 set_defaults(
     Injection,
     endpoint=None, send_params=None, preserve_id=False, given_back=False, scramble=False,
-    serial=0,
+    serial=0, gathered=0, met=False,
 )  # fmt: skip

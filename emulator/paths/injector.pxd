@@ -5,6 +5,7 @@ from emulator.ledger cimport Ledger
 from emulator.looping cimport LoopGuard
 from emulator.octets cimport IpView
 from emulator.paths.course cimport Course
+from emulator.paths.departures cimport Departures
 from emulator.paths.held cimport Held
 from emulator.paths.packets cimport PacketPath
 from emulator.paths.queued cimport Arrival, QueuedPacket
@@ -25,9 +26,11 @@ cdef class Injector:
     cdef public bint verdicts
     cdef public object waiting
     cdef public dict under_way
-    @cython.locals(item=FlatList, held=Held)
+    cdef public Departures departures
+    @cython.locals(item=FlatList, held=Held, departures=Departures)
     cpdef perform(self, Injection injection)
     cpdef done(self, Injection injection)
+    cpdef _sent(self, Injection injection)
     @cython.locals(function=int, item=FlatList, packet=QueuedPacket, view=IpView, other=bint)
     cpdef bint _by_verdict(self, Injection injection, Held held) except -1
     @cython.locals(function=int, start=Py_ssize_t, arrival=Arrival)

@@ -18,6 +18,7 @@ from emulator.netbuffer import CREATED
 from emulator.ntstatus import NtStatus
 from emulator.octets import UDP, IpView, Malformed, flaw
 from emulator.offload import finished
+from emulator.paths.departures import Departures
 from emulator.paths.forward import EXEMPT_MARK, ForwardSender
 from emulator.paths.held import NOT_ASKED, Held
 from emulator.paths.network import NetworkInjector
@@ -64,6 +65,7 @@ class Injector:
         """Told of an injection that was sent and is complete only when a hook has seen it."""
         self.under_way: dict[Injection, None] = {}
         """Sent by a socket and not yet seen again: later ones must not overtake them (OR-1)."""
+        self.departures = Departures(packets, sockets, completed, self._send_alone, self._sent)
         self._ways: tuple[Callable[[Injection, bytes], NtStatus | None], ...] = (
             self.sender.network,
             self.receiver.receive,
@@ -75,6 +77,11 @@ class Injector:
     def perform(self, injection: Injection) -> None:
         """Bring an accepted injection on its way."""
         item = injection.net_buffer_list
+        departures = self.departures
+        if injection.function == NETWORK_SEND and item.origin is None and departures.gather(injection):
+            return
+        if departures.injections:
+            departures.leave()
         if injection.function == TRANSPORT_SEND:
             refused = self.transport.refused(injection)
             if refused is not None:
@@ -99,8 +106,7 @@ class Injector:
             if status is not None:
                 self.completed(injection, status)
         if injection.packets_left > 0:
-            self.under_way[injection] = None
-            self.waiting(injection)
+            self._sent(injection)
         if chain is not None and item.kind == CREATED:
             self.guard.sent(self.packets.last_record, chain)
 
@@ -269,6 +275,20 @@ class Injector:
             held.release()
 
     # -- by a socket of ours ----------------------------------------------------------------------------
+
+    def _sent(self, injection: Injection) -> None:
+        """Note that a hook has to see what was sent."""
+        self.under_way[injection] = None
+        self.waiting(injection)
+
+    def _send_alone(self, injection: Injection, octets: bytes) -> bool:
+        """Send one packet of a list, while its others leave together; whether a hook will tell of it."""
+        assert self.packets.queue is not None
+        self.packets.queue.flush()
+        status = self._send_one(injection, octets)
+        if status is not None:
+            self.completed(injection, status)
+        return status is None
 
     def _send_one(self, injection: Injection, octets: bytes) -> NtStatus | None:
         """Send one packet; its status when that is known at once, None when a hook will tell."""

@@ -34,8 +34,9 @@ class NetworkInjector:
 
     def __init__(self, namespace: Namespace) -> None:
         self._namespace = namespace
-        self._raw4: socket.socket | None = None
-        self._raw6: socket.socket | None = None
+        self.raw4: socket.socket | None = None
+        self.raw6: socket.socket | None = None
+        """What `raw` has opened."""
         self._frames: socket.socket | None = None
         self._turned: set[int] = set()
         self._texts: dict[bytes, str] = {}
@@ -51,21 +52,26 @@ class NetworkInjector:
         if self.on_send is not None:
             self.on_send(octets, mark, "raw socket")
         control: list[tuple[int, int, bytes]] = [(socket.SOL_SOCKET, _SO_MARK, _MARK(mark))]
+        raw = self.raw(octets[0] >> 4)
         if octets[0] >> 4 == 4:
-            raw = self._raw4
-            if raw is None:
-                raw = self._raw4 = self._open(socket.AF_INET)
             if interface:
                 control.append((socket.IPPROTO_IP, _IP_PKTINFO, _PKTINFO4(interface, b"", b"")))
             raw.sendmsg((octets,), control, 0, (self._text(bytes(octets[16:20])), 0))
             return
-        raw = self._raw6
-        if raw is None:
-            raw = self._raw6 = self._open(socket.AF_INET6)
         if interface:
             control.append((socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, _PKTINFO6(b"", interface)))
         destination = bytes(octets[24:40])
         raw.sendmsg((octets,), control, 0, (self._text(destination), 0, 0, interface))
+
+    def raw(self, version: int) -> socket.socket:
+        """The socket that sends whole packets of an IP version; it stays ours.  Raises OSError, LabError."""
+        if version == 4:
+            if self.raw4 is None:
+                self.raw4 = self._open(socket.AF_INET)
+            return self.raw4
+        if self.raw6 is None:
+            self.raw6 = self._open(socket.AF_INET6)
+        return self.raw6
 
     def arrive(self, octets: bytes | bytearray | memoryview, mark: int, interface: Interface) -> None:
         """Let one whole packet arrive on an interface, as if it had come in from its wire.
@@ -123,13 +129,13 @@ class NetworkInjector:
 
     def inodes(self) -> Iterator[int]:
         """What the kernel's tables know our sockets by."""
-        for item in (self._raw4, self._raw6):
+        for item in (self.raw4, self.raw6):
             if item is not None:
                 yield os.fstat(item.fileno()).st_ino
 
     def close(self) -> None:
         """Close the sockets; closing twice is allowed.  The rules of traffic control go with the namespace."""
-        for item in (self._raw4, self._raw6, self._frames):
+        for item in (self.raw4, self.raw6, self._frames):
             if item is not None:
                 item.close()
-        self._raw4 = self._raw6 = self._frames = None
+        self.raw4 = self.raw6 = self._frames = None

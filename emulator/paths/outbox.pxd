@@ -1,6 +1,7 @@
 cimport cython
 from emulator.injection cimport Injection
 from emulator.paths.books cimport InjectionBook
+from emulator.paths.departures cimport Departures
 from emulator.paths.injector cimport Injector
 
 cdef class Outbox:
@@ -12,7 +13,7 @@ cdef class Outbox:
     cdef public object thread_id
     cdef public object wake
     cdef public bint woken
-    @cython.locals(injection=Injection, injector=Injector, book=InjectionBook)
+    @cython.locals(injection=Injection, injector=Injector, book=InjectionBook, departures=Departures)
     cpdef perform(self)
     @cython.locals(book=InjectionBook)
     cpdef done(self, Injection injection, object status)

@@ -53,10 +53,14 @@ class Outbox:
         if not queue:
             return
         injector, book = self.injector, self.book
+        departures = injector.departures
         while queue:
-            injection = queue.popleft()
-            book.accepted += 1
-            injector.perform(injection)
+            while queue:
+                injection = queue.popleft()
+                book.accepted += 1
+                injector.perform(injection)
+            if departures.injections:
+                departures.leave()  # and what is injected by those who are told of it
 
     def wait_for(self, injection: Injection) -> None:
         """Note that an injection was sent and has to be seen again."""

@@ -27,4 +27,9 @@ _STATUS = {
 
 def status_of(error: OSError) -> NtStatus:
     """The status for what the kernel refused; UNSUCCESSFUL for what is not in the table.  Source: CF-10."""
-    return _STATUS.get(error.errno or 0, NtStatus.UNSUCCESSFUL)
+    return status_of_number(error.errno or 0)
+
+
+def status_of_number(number: int) -> NtStatus:
+    """The same for the number of an error."""
+    return _STATUS.get(number, NtStatus.UNSUCCESSFUL)

@@ -87,7 +87,7 @@ def _make(name: str, folder: Path, compiler: str) -> None:
     text = folder / f"{name}.c"
     directives = [word for directive in _DIRECTIVES for word in ("-X", directive)]
     # From the folder above the package, so that what is declared elsewhere in it is found.
-    where = os.path.relpath(compiled.source(name), package.parent)
+    where = os.path.relpath(compiled.compiled_source(name), package.parent)
     module = f"{package.name}.{name}"
     _run([sys.executable, "-m", "cython", "-3", *directives, "--module-name", module, "-o", str(text), where], package)
     include = f"-I{sysconfig.get_paths()['include']}"

@@ -22,6 +22,8 @@ TESTS = (
     "test_octets.py", "test_ownership.py", "test_ownership_freeing.py", "test_reference.py", "edge", "paths",
 )  # fmt: skip
 """Of the unit tests, those of what is compiled, and of the edge that is put upon it."""
+LAB_TESTS = ("test_network_batches.py",)
+"""Of the lab tests, those of the modules that have a source for each twin."""
 
 
 @pytest.mark.lab
@@ -39,7 +41,7 @@ def test_the_other_twin_passes_the_same_tests() -> None:
     used = subprocess.run([sys.executable, "-P", "-c", asked], cwd=ROOT, env=environment, check=False).returncode == 0
     assert used is not compiled.in_use
     command = [sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    command += [f"tests/unit/{name}" for name in TESTS]
+    command += [f"tests/unit/{name}" for name in TESTS] + [f"tests/lab/{name}" for name in LAB_TESTS]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     assert " passed" in done.stdout

@@ -69,6 +69,23 @@ def test_twins_of_other_sources_are_not_used(
     assert sys.meta_path == before_use
 
 
+def test_a_source_of_its_own_is_what_a_twin_is_made_of(
+    unused: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert compiled.compiled_source("octets") == compiled.source("octets")
+    assert compiled.compiled_source("paths.batch") == str(PACKAGE / "paths" / "batch.pyx")
+    before = compiled.home()
+    (tmp_path / "octets.py").write_text(Path(compiled.source("octets")).read_text())
+    known = compiled.source
+    moved = str(tmp_path / "octets.py")
+    monkeypatch.setattr(compiled, "source", lambda name: moved if name == "octets" else known(name))
+    (tmp_path / "octets.pxd").write_text(Path(known("octets").removesuffix("py") + "pxd").read_text())
+    assert compiled.home() == before
+    (tmp_path / "octets.pyx").write_text("# another source")
+    assert compiled.home() != before
+    assert compiled.compiled_source("octets") == str(tmp_path / "octets.pyx")
+
+
 def test_the_environment_asks_for_pure_python(unused: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path(compiled.home()).mkdir(parents=True)
     monkeypatch.setenv(compiled.PURE, "1")

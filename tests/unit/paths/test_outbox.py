@@ -12,6 +12,7 @@ from emulator.ntstatus import NtStatus
 from emulator.paths.books import Books, InjectionBook
 from emulator.paths.course import Course
 from emulator.paths.injector import Injector
+from emulator.paths.network import NetworkInjector
 from emulator.paths.outbox import Outbox
 from emulator.paths.packets import PacketPath
 from emulator.wfptypes import AddressFamily
@@ -41,7 +42,7 @@ class Desk:
         course = Course(core, cast(Any, SimpleNamespace()), cast(Any, SimpleNamespace()))
         packets = PacketPath(core, self.books, course, self.outbox.done)
         nothing = cast(Any, SimpleNamespace())
-        self.outbox.injector = Injector(packets, nothing, nothing, self.outbox.done)
+        self.outbox.injector = Injector(packets, NetworkInjector(nothing), nothing, self.outbox.done)
         self.outbox.thread_id = thread
         self.woken = 0
         self.outbox.wake = self._wake
