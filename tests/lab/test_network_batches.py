@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 from collections.abc import Callable
 
 import pytest
@@ -142,6 +143,7 @@ def test_a_list_of_more_than_a_batch_leaves_in_order(pair: Pair, family: Address
     assert sorted(done.names) == ["INVALID_BUFFER_SIZE", "SUCCESS", "SUCCESS"]
     book = stack.books.injections
     assert (book.accepted, book.by_injector, book.completed, book.failed) == (3, 3, 3, 1)
+    assert book.vanished == 0
 
 
 def in_pieces(item: NetBufferList, place: int) -> None:
@@ -168,15 +170,16 @@ def test_sends_and_a_clone_put_back_leave_in_the_order_of_their_injection(
         def decide(seen: Indication, item: NetBufferList) -> None:
             if handle.is_mine(item):
                 return seen.permit()
-            for payload in (b"1", b"2"):
-                handle.network_send(make(payload), done)
+            handle.network_send(make(b"1"), done)
+            pair_of = [between(pair.host, pair.peer, family, payload) for payload in (b"2", b"3")]
+            handle.network_send(several(stack, pair_of), done)
             handle.network_send(seen.clone(), done)
-            for payload in (b"4", b"5"):
+            for payload in (b"5", b"6"):
                 handle.network_send(make(payload), done)
             return seen.block(absorb=True)
 
         at(stack, Decide(decide), "OUTBOUND_IPPACKET", family=family)
-        assert traffic.exchange([b"3"]) == [b"1", b"2", b"3", b"4", b"5"]
+        assert traffic.exchange([b"4"]) == [b"1", b"2", b"3", b"4", b"5", b"6"]
     assert done.names == ["SUCCESS"] * 5
 
 
@@ -201,6 +204,28 @@ def test_sends_that_no_hook_sees_and_a_verdict_keep_their_order(routed: Routed, 
         arrived = traffic.exchange([b"a", b"b", b"c"])
     assert arrived == [order for name in (b"a", b"b", b"c") for order in (b"before" + name, name, b"after" + name)]
     assert done.names == ["SUCCESS"] * 9
+
+
+@pytest.mark.rule("NS-8", "OR-1")
+def test_a_batch_that_finds_no_room_waits_for_it(pair: Pair, family: AddressFamily) -> None:
+    """The cable is slow, and the socket holds a few packets only."""
+    stack, traffic = pair.host.stack, Datagrams(pair.host, pair.peer, family)
+    traffic.canary()
+    shape = ["tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", "800kbps", "burst", "4kb", "limit", "1mb"]
+    pair.host.namespace.run(shape)
+    raw = pair.host.namespace.open_in(lambda: stack.sockets.raw(family.version))
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    done = Completions(stack)
+    packets = [numbered(pair.host, pair.peer, family, b"%02d" % number + bytes(500)) for number in range(60)]
+    with stack.create_handle(family, NETWORK) as handle:
+
+        def inject() -> None:
+            for octets in packets:
+                handle.network_send(stack.core.ownership.create_from(octets), done)
+
+        together(stack, inject)
+        assert [payload[:2] for payload in traffic.arrived()] == [b"%02d" % number for number in range(60)]
+    assert done.names == ["SUCCESS"] * 60
 
 
 @pytest.mark.rule("NS-8", "CF-3")
