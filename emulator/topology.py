@@ -29,6 +29,7 @@ from emulator.stack import Stack
 from emulator.timing import Timing
 from emulator.violations import Level, Reaction
 from emulator.wfptypes import AddressFamily, WindowsVersion
+from netns.buffers import widen
 from netns.lab import Lab
 from netns.namespace import Namespace
 from netns.patience import patient
@@ -127,7 +128,7 @@ class Host:
             made = socket.socket(LINUX_FAMILY[family], kind | socket.SOCK_CLOEXEC)
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if kind == socket.SOCK_DGRAM:
-                made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+                widen(made, receive_octets=4 << 20)
             made.bind((host, port))
             return made
 

@@ -55,8 +55,9 @@ def ping(source: Host, target: Host, family: AddressFamily, *options: str) -> st
 
 
 def neighbours(host: Host) -> set[tuple[str, str]]:
-    text = host.namespace.run(["ip", "neigh"]).stdout
-    return {(line.split()[0], line.split("lladdr ")[1].split()[0]) for line in text.splitlines() if "lladdr" in line}
+    """Address and hardware address of each; not the link-local ones, whom the kernel meets when it wants to."""
+    lines = [line for line in host.namespace.run(["ip", "neigh"]).stdout.splitlines() if "lladdr" in line]
+    return {(line.split()[0], line.split("lladdr ")[1].split()[0]) for line in lines if not line.startswith("fe80:")}
 
 
 def test_standing_connections_survive_insertion_and_removal(pair: Pair, driver: Driver, family: AddressFamily) -> None:
