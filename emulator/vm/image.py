@@ -29,7 +29,7 @@ BASE_PACKAGES = ("busybox-static", "ca-certificates", "ethtool", "kmod", "mount"
 LAUNCHER_PACKAGES = (
     "bind9-dnsutils", "curl", "dnsmasq-base", "gcc", "iperf3", "iproute2", "iptables", "iputils-ping", "libc6-dev",
     "libnetfilter-queue-dev", "libnfnetlink-dev", "nftables", "nginx", "openssh-client", "openssh-server", "openssl",
-    "procps", "python3-dev", "python3-venv", "socat", "tshark",
+    "procps", "python3-dev", "python3-venv", "socat", "traceroute", "tshark",
 )  # fmt: skip
 """What `./wfplab test` would install, so that in the guest it finds nothing missing."""
 
