@@ -6,7 +6,8 @@ readiness, flow, lists.  Source: ST-1..ST-19, ST-38, ST-39.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from emulator.errors import (
@@ -20,6 +21,7 @@ from emulator.errors import (
     InvalidHandle,
     TcpipNotReady,
 )
+from emulator.flight import Flight
 from emulator.injection import STREAM, CompletionFn, Injection
 from emulator.netbuffer import DRIVER, FREED, IN_FLIGHT, NetBufferList
 from emulator.ntstatus import NtStatus
@@ -30,7 +32,7 @@ from emulator.stream_stage import Chunk, Stage, Ticket
 from emulator.wfptypes import AddressFamily, InjectionType, StreamFlag, WindowsVersion
 
 if TYPE_CHECKING:
-    from emulator.core import Core
+    from emulator.flatlist import FlatList
 
 CALL = "FwpsStreamInjectAsync0"
 _STREAM_BIT = int(InjectionType.STREAM)
@@ -43,18 +45,8 @@ _INJECTABLE = int(
 )  # fmt: skip
 
 
-class StreamCalls:
+class StreamCalls(Flight):
     """The stream injection function as a method of a handle; `InjectionHandle` is the only subclass."""
-
-    __slots__ = ()
-
-    if TYPE_CHECKING:
-        core: Core
-        family: AddressFamily
-        type_bits: int
-        closing: bool
-        dead: bool
-        in_flight: dict[Injection, None]
 
     def stream_inject(
         self,
@@ -89,21 +81,20 @@ class StreamCalls:
         if stream_flags not in (_RECEIVE, _SEND):
             self._check_stream_flags(stream_flags)
         family = _FAMILIES[layer]
-        core = self.core
         self._check_handle(family)
-        flow = core.streams.flow_at(CALL, flow_id, callout_id, layer)
+        streams = self.core.streams
+        flow = streams.flow_at(CALL, flow_id, callout_id, layer)
         direction = flow.direction(bool(stream_flags & INBOUND_FLAGS))
-        current = core.streams.current(flow, callout_id)
+        current = streams.current(flow, callout_id)
         if direction.below(callout_id, current) is None:
             raise FwpInvalidParameter(f"{CALL}: callout {callout_id} is not on {flow.flow!r}", rule="ST-1")
-        self._check_lists(net_buffer_list, stream_flags, data_length)
-        self._check_place(direction, callout_id, current, stream_flags)
-        injections = self._admit_lists(net_buffer_list, completion, context, completion_context, family)
+        _check_lists(self, net_buffer_list, stream_flags, data_length)
+        if current is None or direction.abort_indicated:
+            self._check_place(direction, callout_id, current, stream_flags)
+        injections = _admit_lists(self, net_buffer_list, completion, context, completion_context, family)
         chunks = _chunks(injections, data_length, stream_flags, callout_id, flow)
-        with _Injecting(flow):
-            # The place is looked up when it is used: filters may change before another thread comes to it.
-            flow.run(lambda: _fall(direction, callout_id, current, chunks))
-        if not core.streams.in_classify():
+        _let_fall(direction, callout_id, current, chunks)
+        if current is None and not streams.in_classify():
             flow.wake()
 
     # -- checks -----------------------------------------------------------------------------------------
@@ -138,26 +129,6 @@ class StreamCalls:
         if not core.ready():
             raise TcpipNotReady(f"{CALL}: {core.not_ready_because()}; try again later", rule="ER-1")
 
-    def _check_lists(self, chain: NetBufferList | None, stream_flags: int, data_length: int) -> None:
-        """Source: ST-9, GE-3, GE-20."""
-        core = self.core
-        have = 0
-        for item in _lists(chain):
-            if item.state != FREED and not core.ownership.owns(item):
-                core.violate("GE-20", CALL, f"{item!r} is not the driver's: inject a clone", handle=self)
-                raise FwpInvalidParameter(f"{CALL}: {item!r} is not the driver's to inject", rule="GE-20")
-            if item.state != DRIVER:
-                rule = "GE-3" if item.state == IN_FLIGHT else "NB-9"
-                core.violate(rule, CALL, f"{item!r} cannot be injected", handle=self)
-                raise FwpInvalidParameter(f"{CALL}: {item!r} cannot be injected", rule=rule)
-            have += _length(item)
-        if not 0 <= data_length <= have:
-            raise FwpInvalidParameter(f"{CALL}: dataLength {data_length}, but the lists hold {have}", rule="ST-9")
-        if not data_length and not stream_flags & DISCONNECT:
-            raise FwpInvalidParameter(f"{CALL}: dataLength 0 goes only with a DISCONNECT flag", rule="ST-9")
-        if core.deny is not None and core.deny(CALL):
-            raise InsufficientResources(f"{CALL}: made to fail by fault injection", rule="GE-2")
-
     def _check_place(
         self, direction: StreamDirection, callout_id: int, current: Stage | None, stream_flags: int
     ) -> None:
@@ -183,48 +154,76 @@ class StreamCalls:
                 "ST-39", CALL, "a FIN was made up for the outbound stream: set DROP_CONNECTION to end it", handle=self
             )
 
-    def _admit_lists(
-        self,
-        chain: NetBufferList | None,
-        completion: CompletionFn,
-        context: Any,
-        completion_context: Any,
-        family: AddressFamily,
-    ) -> list[Injection]:
-        """Take every list of the chain into flight, one injection each.  Source: ST-8."""
-        made = [
-            Injection(STREAM, self, context, item, completion, completion_context, family, ())  # type: ignore[arg-type]
-            for item in _lists(chain)
-        ]
+
+def _check_lists(handle: Flight, chain: FlatList | None, stream_flags: int, data_length: int) -> None:
+    """Source: ST-9, GE-3, GE-20."""
+    core = handle.core
+    owned = core.ownership.live
+    have = 0
+    item = chain
+    while item is not None:
+        if item.state != FREED and item not in owned:
+            core.violate("GE-20", CALL, f"{item!r} is not the driver's: inject a clone", handle=handle)
+            raise FwpInvalidParameter(f"{CALL}: {item!r} is not the driver's to inject", rule="GE-20")
+        if item.state != DRIVER:
+            rule = "GE-3" if item.state == IN_FLIGHT else "NB-9"
+            core.violate(rule, CALL, f"{item!r} cannot be injected", handle=handle)
+            raise FwpInvalidParameter(f"{CALL}: {item!r} cannot be injected", rule=rule)
+        have += item.end - item.start if item._first is None else _length(item)
+        item = item.next
+    if not 0 <= data_length <= have:
+        raise FwpInvalidParameter(f"{CALL}: dataLength {data_length}, but the lists hold {have}", rule="ST-9")
+    if not data_length and not stream_flags & DISCONNECT:
+        raise FwpInvalidParameter(f"{CALL}: dataLength 0 goes only with a DISCONNECT flag", rule="ST-9")
+    if core.deny is not None and core.deny(CALL):
+        raise InsufficientResources(f"{CALL}: made to fail by fault injection", rule="GE-2")
+
+
+def _admit_lists(
+    handle: Flight,
+    chain: FlatList | None,
+    completion: CompletionFn,
+    context: Any,
+    completion_context: Any,
+    family: AddressFamily,
+) -> list[Injection]:
+    """Take every list of the chain into flight, one injection each.  Source: ST-8."""
+    made: list[Injection] = []
+    item = chain
+    while item is not None:
+        made.append(
+            Injection(STREAM, handle, context, item, completion, completion_context, family, ())  # type: ignore[arg-type]
+        )
+        item = item.next
+    for injection in made:
+        handle.in_flight[injection] = None
+    if handle.closing:
         for injection in made:
-            self.in_flight[injection] = None
-        if self.closing:
-            for injection in made:
-                del self.in_flight[injection]
-            raise InjectHandleClosing(f"{self!r} is being destroyed", rule="HD-4")
-        for injection in made:
-            injection.net_buffer_list.state = IN_FLIGHT
-            if self.core.on_accept is not None:
-                self.core.on_accept(injection)
-        return made
+            del handle.in_flight[injection]
+        raise InjectHandleClosing(f"{handle!r} is being destroyed", rule="HD-4")
+    told = handle.core.on_accept
+    for injection in made:
+        injection.net_buffer_list.state = IN_FLIGHT
+        if told is not None:
+            told(injection)
+    return made
 
 
-class _Injecting:
-    """Around the work of one injection: continuing the flow meanwhile is a fault (ST-43)."""
-
-    __slots__ = ("_flow",)
-
-    def __init__(self, flow: StreamFlow) -> None:
-        self._flow = flow
-
-    def __enter__(self) -> None:
-        self._flow.injecting += 1
-
-    def __exit__(self, *_: object) -> None:
-        self._flow.injecting -= 1
+def _let_fall(direction: StreamDirection, callout_id: int, current: Stage | None, chunks: list[Chunk]) -> None:
+    """Continuing the flow meanwhile is a fault (ST-43)."""
+    flow = direction.flow
+    flow.injecting += 1
+    try:
+        if current is None:
+            flow.run(partial(_fall, direction, callout_id, None, chunks))
+        else:  # this thread works on the flow
+            _fall(direction, callout_id, current, chunks)
+    finally:
+        flow.injecting -= 1
 
 
 def _fall(direction: StreamDirection, callout_id: int, current: Stage | None, chunks: list[Chunk]) -> None:
+    """The place is looked up when it is used: filters may change before another thread comes to it."""
     place = direction.below(callout_id, current)
     for chunk in chunks:
         if place is None:
@@ -233,28 +232,33 @@ def _fall(direction: StreamDirection, callout_id: int, current: Stage | None, ch
             direction.push(chunk, place)
 
 
-def _lists(chain: NetBufferList | None) -> Iterable[NetBufferList]:
-    if chain is None:
-        return ()
-    return (chain,) if chain.next is None else chain.lists()
+def _length(item: Any) -> int:
+    return sum(buffer.data_length for buffer in item.net_buffers())
 
 
-def _length(item: NetBufferList) -> int:
-    return item.data_length if item.flat else sum(buffer.data_length for buffer in item.net_buffers())
-
-
-def _views(item: NetBufferList) -> Iterator[memoryview]:
+def _views(item: Any) -> Iterable[memoryview]:
     if item.flat:
-        yield memoryview(item.memory)[item.start : item.end]
-    else:
-        for buffer in item.net_buffers():
-            yield from buffer.spans(0, buffer.data_length)
+        return (memoryview(item.memory)[item.start : item.end],)
+    return (view for buffer in item.net_buffers() for view in buffer.spans(0, buffer.data_length))
 
 
 def _chunks(
     injections: list[Injection], data_length: int, stream_flags: int, callout_id: int, flow: StreamFlow
 ) -> list[Chunk]:
     """The octets of the lists, copied: callouts below may keep them after the lists were completed."""
+    if len(injections) == 1 and not stream_flags & DISCONNECT:
+        injection = injections[0]
+        item = injection.net_buffer_list
+        if item._first is None:
+            octets = bytearray(memoryview(item.memory)[item.start : item.start + data_length])
+            ticket = Ticket(injection, data_length)
+            return [Chunk(octets, 0, data_length, stream_flags, injector=callout_id, ticket=ticket)]
+    return _chunks_of_chain(injections, data_length, stream_flags, callout_id, flow)
+
+
+def _chunks_of_chain(
+    injections: list[Injection], data_length: int, stream_flags: int, callout_id: int, flow: StreamFlow
+) -> list[Chunk]:
     made: list[Chunk] = []
     left = data_length
     data_flags = stream_flags & ~DISCONNECT

@@ -14,11 +14,12 @@ from types import ModuleType
 from typing import Final
 
 MODULES: Final = (
-    "arbitration", "callout", "calls", "checksums", "deciding", "flatlist", "flight", "flowtracking", "indication",
-    "injection", "ledger", "looping", "netbuffer", "octets", "origin", "ownership", "paths.batch", "paths.books",
-    "paths.course", "paths.departures", "paths.endpoints", "paths.held", "paths.indicated", "paths.injector",
-    "paths.netlink_packets", "paths.netlink_verdicts", "paths.network", "paths.outbox", "paths.packets", "paths.plans",
-    "paths.queued", "paths.sending", "paths.sighted", "paths.steps", "paths.transport",
+    "arbitration", "callout", "calls", "calls_stream", "checksums", "deciding", "flatlist", "flight", "flowtracking",
+    "indication", "injection", "ledger", "looping", "netbuffer", "octets", "origin", "ownership", "paths.batch",
+    "paths.books", "paths.course", "paths.departures", "paths.endpoints", "paths.held", "paths.indicated",
+    "paths.injector", "paths.netlink_packets", "paths.netlink_verdicts", "paths.network", "paths.outbox",
+    "paths.packets", "paths.plans", "paths.queued", "paths.sending", "paths.sighted", "paths.steps", "paths.transport",
+    "splice", "stream", "stream_engine", "stream_flow", "stream_stage",
 )  # fmt: skip
 """Those that have a twin, by their names in this package; types are declared beside them (.pxd)."""
 PURE: Final = "WFPLAB_PURE"

@@ -163,7 +163,7 @@ class Stage(Place):
         item = self.filter
         callout = item.callout
         if callout is None or callout.unregistering:
-            return item.action != _INSPECTION
+            return item.kind != _INSPECTION
         if chunk.injector == callout.callout_id or (self.late and not callout.mid_stream):
             return False
         return not callout.conditional_on_flow or bool(self.direction.flow.context(callout.callout_id))
@@ -175,7 +175,7 @@ class Stage(Place):
         item = self.filter
         callout = item.callout
         if callout is None:
-            return item.action in (_INSPECTION, _PERMIT)
+            return item.kind in (_INSPECTION, _PERMIT)
         return not self.wants(_ANY)
 
     def offer(self, chunk: Chunk) -> None:
@@ -245,8 +245,8 @@ class Stage(Place):
         callout = item.callout
         self.need = 0
         if callout is None or callout.unregistering:
-            permit = item.action == _PERMIT or (
-                item.action != _BLOCK and item.flags & FilterFlag.PERMIT_IF_CALLOUT_UNREGISTERED
+            permit = item.kind == _PERMIT or (
+                item.kind != _BLOCK and item.flags & FilterFlag.PERMIT_IF_CALLOUT_UNREGISTERED
             )
             self._apply(_PERMIT if permit else _BLOCK, length)
             return
@@ -274,7 +274,7 @@ class Stage(Place):
 
     def _answer(self, seen: Indication, packet: IoPacket, length: int, out_flags: int) -> None:
         """Carry out what the callout answered.  Source: ST-25..ST-33, CO-16."""
-        kind = self.filter.action
+        kind = self.filter.kind
         action, wish = seen.action, packet.stream_action
         if packet.count_bytes_required and wish != _NEED_MORE:
             self._violate("ST-28", "countBytesRequired must be 0 unless it asks for more data")

@@ -15,11 +15,14 @@ from netns.errors import MissingFeature
 
 ROOT = Path(__file__).parents[2]
 TESTS = (
-    "test_callouts.py", "test_calls.py", "test_calls_accepted.py", "test_compiled.py", "test_completions.py",
-    "test_contexts.py", "test_core.py", "test_engine.py", "test_engine_filters.py", "test_flows.py",
-    "test_flowtracking.py", "test_handle.py", "test_handle_completing.py", "test_handle_destroy.py",
+    "test_callouts.py", "test_callouts_stream.py", "test_callouts_stream_faults.py", "test_calls.py",
+    "test_calls_accepted.py", "test_calls_stream.py", "test_calls_stream_order.py", "test_compiled.py",
+    "test_completions.py", "test_contexts.py", "test_core.py", "test_engine.py", "test_engine_filters.py",
+    "test_flows.py", "test_flowtracking.py", "test_handle.py", "test_handle_completing.py", "test_handle_destroy.py",
     "test_indication.py", "test_ledger.py", "test_looping.py", "test_metadata.py", "test_netbuffer.py",
-    "test_octets.py", "test_ownership.py", "test_ownership_freeing.py", "test_reference.py", "edge", "paths",
+    "test_octets.py", "test_ownership.py", "test_ownership_freeing.py", "test_reference.py", "test_splice.py",
+    "test_stream.py", "test_stream_engine.py", "test_stream_engine_deferring.py", "test_stream_stage.py",
+    "test_stream_stage_filters.py", "edge", "paths",
 )  # fmt: skip
 """Of the unit tests, those of what is compiled, and of the edge that is put upon it."""
 LAB_TESTS = ("test_network_batches.py",)
