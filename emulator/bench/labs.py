@@ -68,10 +68,10 @@ def limit(result: Result) -> str:
 
 def rows(place: Place, *, quick: bool) -> list[Row | Skipped]:
     """The row of labs."""
-    times = 3 if quick else 10
+    times = 3 if quick else 6
     return [
         Row(
             "lab-two-hosts", "ip -batch", "ms up and down", 2, lambda: ours(times), lambda: theirs(times),
-            at_most=True, rounds=3 if quick else 9, limit=limit,
+            at_most=True, rounds=5 if quick else 15, limit=limit,
         )
     ]  # fmt: skip

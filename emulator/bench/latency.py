@@ -103,7 +103,7 @@ def theirs(place: Place, trips: int, way: Way) -> Reading:
 
 def rows(place: Place, *, quick: bool) -> list[Row | Skipped]:
     """The rows of round trips."""
-    trips, rounds = (1000, 3) if quick else (5000, 7)
+    trips, rounds = (800, 5) if quick else (3000, 11)
     peer, unit = "C libnetfilter_queue, copied back", "µs added to a round trip"
 
     def row(name: str, goal: float, way: Way) -> Row:

@@ -70,6 +70,7 @@ class Place:
         self.programs = programs
         self.load_cpu, self.work_cpu = processors()
         self._profiled: Profiled | None = None
+        self._lasting: Process | None = None
         with ExitStack() as undo:
             lab = undo.enter_context(Lab(label="bench"))
             self.lab = lab
@@ -112,6 +113,25 @@ class Place:
         argv += map(str, (PORT, packets, octets, 0, flows, first))
         done = self.sender.run(["taskset", "-c", str(self.load_cpu), *argv])
         return Spent(*map(float, done.stdout.split()[2:]))
+
+    def send_on(self, packets: int) -> Spent:
+        """The same load by one process that waits between the calls, for turns that are short."""
+        if self._lasting is None:
+            argv = [self.programs.path("udpblast"), TARGET, str(PORT), "0", "64"]
+            self._lasting = self.start(self.sender, argv, processor=self.load_cpu)
+            self._undo.callback(self._lasting.stop)
+            self._answer(self._lasting)
+        assert self._lasting.stdin is not None
+        self._lasting.stdin.write(b"%d\n" % packets)
+        self._lasting.stdin.flush()
+        return Spent(*map(float, self._answer(self._lasting).split()[2:]))
+
+    @staticmethod
+    def _answer(process: Process) -> bytes:
+        assert process.stdout is not None
+        if not (line := process.stdout.readline()):
+            raise RuntimeError("udpblast has ended")
+        return line
 
     def await_backlog(self, host: Namespace, queue: int, packets: int) -> None:
         """Return when so many packets wait in a queue of `host`; raises TimeoutError."""

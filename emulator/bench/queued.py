@@ -13,8 +13,8 @@ import importlib.util
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -70,13 +70,14 @@ class Worker:
         self._gate = threading.Event()
         self._before = (0.0, Spent(0.0, 0.0))
 
-    def hold(self) -> None:
-        """Keep the thread from working."""
+    @contextmanager
+    def held_up(self) -> Iterator[None]:
+        """Keep the thread from working, up to the end; then it works, and the time counts."""
         self.stack.loop.post(self._stand)
-
-    def release(self) -> None:
-        """Let it work; the time counts from now on."""
-        self._gate.set()
+        try:
+            yield
+        finally:
+            self._gate.set()
 
     def _stand(self) -> None:
         self._begin()
@@ -120,13 +121,12 @@ def ours(place: Place, where: Where, task: Task, packets: int, *, flood: bool = 
     with Stack(where.host(place), limits=QueueLimits(length=LENGTH)) as stack, ExitStack() as owned:
         prepared(stack, where, task, owned)
         worker = Worker(stack, place.work_here)
-        worker.hold()
+        with worker.held_up():
+            if not flood:
+                place.send(packets)
+                place.await_backlog(where.host(place), QUEUE_NUMBER, packets)
         if flood:
-            worker.release()
-        place.send(packets)
-        if not flood:
-            place.await_backlog(where.host(place), QUEUE_NUMBER, packets)
-            worker.release()
+            place.send(packets)
         wall, cpu = worker.spent(packets, where.hook_number)
         stack.settle()
     arrived = place.arrived()
@@ -182,9 +182,9 @@ def python_peer(name: str, packets: int, queue: str = str(QUEUE_NUMBER)) -> list
 def rows(place: Place, *, quick: bool) -> list[Row | Skipped]:
     """The rows of intercepted packets."""
     made: list[Row | Skipped] = []
-    packets = 8000 if quick else 30000
+    packets = 6000 if quick else 20000
     for where in (FORWARD, TRANSPORT):
-        made += _of_layer(place, where, packets, rounds=3 if quick else 9)
+        made += _of_layer(place, where, packets, rounds=5 if quick else 15)
     made += _beside_python(place, packets, quick=quick)
     return made
 
@@ -207,18 +207,18 @@ def _of_layer(place: Place, where: Where, packets: int, rounds: int) -> list[Row
 
 
 def _beside_python(place: Place, packets: int, *, quick: bool) -> list[Row | Skipped]:
-    slow = 300 if quick else 1500
+    slow = 300 if quick else 1000
     made: list[Row | Skipped] = [
         Row(
             "forward-reinject-scapy", "NetfilterQueue, rebuilt by scapy", "packets/s of processor", 40,
             lambda: ours(place, FORWARD, "reinject", packets),
-            lambda: theirs(place, FORWARD, python_peer("scapy", slow), slow), rounds=3,
+            lambda: theirs(place, FORWARD, python_peer("scapy", slow), slow), rounds=5,
         ),
         Row(
             "forward-reinject-cpu", "NetfilterQueue, accepted unseen", "µs of processor/packet", 2,
             lambda: ours(place, FORWARD, "reinject", packets),
             lambda: theirs(place, FORWARD, python_peer("accept", packets), packets),
-            at_most=True, rounds=3 if quick else 5, value="cpu",
+            at_most=True, rounds=5 if quick else 9, value="cpu",
         ),
     ]  # fmt: skip
     name, peer = "forward-reinject-pydivert", "pydivert 4, received and sent"
@@ -230,7 +230,7 @@ def _beside_python(place: Place, packets: int, *, quick: bool) -> list[Row | Ski
             name, peer, "packets/s", 2,
             lambda: ours(place, FORWARD, "reinject", flood, flood=True),
             lambda: theirs(place, FORWARD, python_peer("pydivert", flood, _NO_QUEUE), flood, flood=True),
-            rounds=3 if quick else 5,
+            rounds=5 if quick else 9,
         )
     )  # fmt: skip
     return made

@@ -5,13 +5,17 @@ Pure: what is measured is behind two functions.
 
 from __future__ import annotations
 
+import random
 import statistics
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-TRIES: Final = 3
-"""How often a run that something else disturbed is made anew, before it counts as it is."""
+DRAWS: Final = 1000
+"""Of two runs each, for the spread."""
+WITHIN: Final = 0.99
+"""The share of the draws that lie within the spread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +32,6 @@ class Reading:
     """Of these, the kernel's."""
     closed: bool = True
     """Whether the books closed."""
-    disturbed: bool = False
-    """Something else took the processor meanwhile."""
 
 
 Run = Callable[[], Reading]
@@ -88,6 +90,8 @@ class Result:
     pairs: list[tuple[Reading, Reading]] = field(default_factory=list)
     limit: str = ""
     """What keeps it from its goal, when it missed it."""
+    seconds: float = 0.0
+    """That measuring took."""
 
     def _of(self, reading: Reading) -> float:
         return reading.value if self.row.value == "value" else reading.cpu or 0.0
@@ -105,13 +109,26 @@ class Result:
     @property
     def ratio(self) -> float:
         """Of the medians."""
-        return self.ours / self.theirs if self.theirs else 0.0
+        return _ratio(self._values())
 
     @property
     def spread(self) -> tuple[float, float]:
-        """The least and the greatest ratio within one round."""
-        ratios = [self._of(ours) / self._of(theirs) for ours, theirs in self.pairs if self._of(theirs)]
-        return (min(ratios), max(ratios)) if ratios else (0.0, 0.0)
+        """Between what the ratio of another run lies, 99 of 100 times, as far as the rounds tell.
+
+        Two runs are drawn from the rounds, each round of theirs any that was measured; how far the ratio of the
+        second is from that of the first, 1000 times, is how far another run's may be from this one's.
+        """
+        values, draw = self._values(), random.Random(0)
+
+        def drawn() -> float:
+            return _ratio(draw.choices(values, k=len(values)))
+
+        off = sorted(drawn() / (drawn() or 1.0) for _ in range(DRAWS if values else 0)) or [0.0]
+        outside = round(len(off) * (1 - WITHIN) / 2)
+        return self.ratio * off[outside], self.ratio * off[-1 - outside]
+
+    def _values(self) -> list[tuple[float, float]]:
+        return [(self._of(ours), self._of(theirs)) for ours, theirs in self.pairs]
 
     @property
     def loss(self) -> float:
@@ -161,28 +178,28 @@ class Result:
             "cpu_us": mine,
             "peer_cpu_us": other,
             "rounds": len(self.pairs),
+            "seconds": round(self.seconds, 1),
             **({"limit": self.limit} if self.limit else {}),
         }
+
+
+def _ratio(rounds: Sequence[tuple[float, float]]) -> float:
+    """Of the medians of both sides; 0 where there is none."""
+    mine, other = (statistics.median(side) for side in zip(*rounds, strict=True)) if rounds else (0.0, 0.0)
+    return mine / other if other else 0.0
 
 
 def measured(row: Row, rounds: int | None = None) -> Result:
     """Run both sides of a row in turns; the side that begins changes from round to round."""
     result = Result(row)
+    begun = time.monotonic()
     for number in range(rounds or row.rounds):
         if number % 2:
-            theirs = undisturbed(row.theirs)
-            ours = undisturbed(row.ours)
+            theirs = row.theirs()
+            ours = row.ours()
         else:
-            ours = undisturbed(row.ours)
-            theirs = undisturbed(row.theirs)
+            ours = row.ours()
+            theirs = row.theirs()
         result.pairs.append((ours, theirs))
+    result.seconds = time.monotonic() - begun
     return result
-
-
-def undisturbed(run: Run) -> Reading:
-    """A run without a disturbance; the last of some when there is none."""
-    for _ in range(TRIES - 1):
-        reading = run()
-        if not reading.disturbed:
-            return reading
-    return run()

@@ -2,22 +2,26 @@
 
     python -m emulator.bench.scale SERIES NUMBER PACKETS
 
-Each point is measured by a process of its own, so that its memory is its own; it prints one JSON object.
+Each point is measured by processes of its own, so that its memory is its own; each prints one JSON object.  The points
+of a series take turns, there and back, and each counts by its medians.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import resource
+import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from emulator import compiled
 from emulator.bench.drivers import HoldSome, PermitAll
 from emulator.bench.many import conditions
 from emulator.bench.place import PORTS, Place
@@ -30,7 +34,12 @@ from netns.errors import LabError
 from netns.lab import Lab
 
 POINT_SECONDS: Final = 240.0
-_LENGTH: Final = 1 << 18
+TURNS: Final = 3
+"""Processes that measure each point, one in every turn."""
+TIMES: Final = 3
+"""How often each of them measures the rate of packets, once everything is there."""
+_LENGTH: Final = 1 << 16
+"""The most that a queue of newer kernels keeps."""
 _AT_ONCE: Final = 20_000
 
 
@@ -50,7 +59,7 @@ class Series:
 SERIES: Final = (
     Series("filters", "filters at one layer", "packets/s of processor", (1, 10, 100, 1000, 10000), (1, 100, 10000)),
     Series("flows", "flows", "packets/s of processor", (1, 10, 100, 1000, 10000, 100000), (1, 1000, 100000)),
-    Series("held", "packets held by a callout", "packets/s of processor", (1, 100, 1000, 10000, 50000), (1, 10000)),
+    Series("held", "packets held by a callout", "packets/s of processor", (1, 100, 1000, 10000, 40000), (1, 10000)),
     Series("hosts", "emulated hosts in a lab", "hosts up and down/s", (2, 10, 50, 100, 200), (2, 50)),
     Series("labs", "labs in parallel", "labs up and down/s", (1, 2, 4, 8, 16), (1, 8)),
 )
@@ -67,14 +76,23 @@ class Point:
 
 
 def all_series(say: Callable[[str], None], *, quick: bool) -> dict[str, list[Point]]:
-    """Measure every series, each point in a process of its own.  Raises LabError."""
+    """Measure every series, in turns over its points, each time in a process of its own.  Raises LabError."""
     found: dict[str, list[Point]] = {}
     for series in SERIES:
-        found[series.name] = []
-        for number in series.short if quick else series.numbers:
-            say(f"scale: {number} {series.counted}")
-            found[series.name].append(_point(series.name, number, 8000 if quick else 20000))
+        numbers = series.short if quick else series.numbers
+        taken: dict[int, list[Point]] = {number: [] for number in numbers}
+        for turn in range(TURNS):
+            for number in reversed(numbers) if turn % 2 else numbers:
+                say(f"scale: {number} {series.counted}, {turn + 1}/{TURNS}")
+                taken[number].append(_point(series.name, number, 8000 if quick else 20000))
+        found[series.name] = [middle(points) for points in taken.values()]
     return found
+
+
+def middle(points: Sequence[Point]) -> Point:
+    """The medians of what was measured at one number."""
+    rate, memory = (statistics.median(getattr(point, name) for point in points) for name in ("rate", "memory"))
+    return Point(points[0].number, rate, memory)
 
 
 def _point(name: str, number: int, packets: int) -> Point:
@@ -89,9 +107,8 @@ def _point(name: str, number: int, packets: int) -> Point:
 
 
 def _path() -> dict[str, str]:
-    import os
-
-    return {name: os.environ[name] for name in ("PATH", "WFPLAB_TIME_FACTOR", "TMPDIR") if name in os.environ}
+    names = ("PATH", "WFPLAB_TIME_FACTOR", "TMPDIR", compiled.PURE)
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 # -- what a point measures ------------------------------------------------------------------------------
@@ -127,21 +144,25 @@ def held(place: Place, stack: Stack, number: int) -> int:
 
 
 def packets_of(place: Place, prepare: Callable[[Place, Stack, int], int], number: int, packets: int) -> Point:
-    """The rate of packets once that many of something are there, and the memory they take."""
+    """The rate of packets once that many of something are there, the median of some, and the memory they take."""
     with ExitStack() as owned:
         stack = owned.enter_context(Stack(place.sender, limits=QueueLimits(length=_LENGTH)))
         before = resident()
         of_load = prepare(place, stack, number)
         memory = resident() - before
-        book = stack.books.hooks[TRANSPORT.hook_number]
-        kept, seen = book.held, book.offered
-        worker = Worker(stack, place.work_here)
-        worker.hold()
-        place.send(packets, flows=min(of_load, 2 * PORTS))
+        rates = [_rate(place, stack, min(of_load, 2 * PORTS), packets) for _ in range(TIMES)]
+    return Point(number, statistics.median(rates), memory)
+
+
+def _rate(place: Place, stack: Stack, flows: int, packets: int) -> float:
+    book = stack.books.hooks[TRANSPORT.hook_number]
+    kept, seen = book.held, book.offered
+    worker = Worker(stack, place.work_here)
+    with worker.held_up():
+        place.send(packets, flows=flows)
         place.await_backlog(place.sender, QUEUE_NUMBER, packets + kept)
-        worker.release()
-        _, spent = worker.spent(seen + packets, TRANSPORT.hook_number, kept=kept)
-    return Point(number, packets / spent.all, memory)
+    _, spent = worker.spent(seen + packets, TRANSPORT.hook_number, kept=kept)
+    return packets / spent.all
 
 
 def hosts(number: int) -> Point:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -41,8 +40,6 @@ DENSE: Final = 65521
 """The same where words are as near to each other as one in every segment that the sender's card would cut."""
 BEFORE: Final = "cloudy"
 AFTER: Final = "sunny"
-CROWDED: Final = 0.25
-"""The share of the processors that others may take before a run counts as disturbed."""
 
 _HAPROXY: Final = f"""
 global
@@ -103,7 +100,6 @@ def carried(
 ) -> Reading:
     """One connection to an address, to its end: what the receiver read in a second, and whether it was right."""
     program = place.programs.path("tcpblast")
-    share = _Share()
     receiver = _started(place.receiver.start([program, "receive", TARGET, str(PORT), str(filler), words[1]], stdout=-1))
     sender: Process | None = None
     try:
@@ -118,7 +114,7 @@ def carried(
                 process.stop()
     right = blocks * (filler + len(words[1]))
     lost = 1.0 if int(wrong) else 1 - int(octets) / right
-    return Reading(int(octets) / float(seconds) / 1e6, loss=lost, disturbed=share.of_others() > CROWDED)
+    return Reading(int(octets) / float(seconds) / 1e6, loss=lost)
 
 
 def _started(process: Process) -> Process:
@@ -127,27 +123,6 @@ def _started(process: Process) -> Process:
         process.stop()
         raise RuntimeError("tcpblast did not start")
     return process
-
-
-class _Share:
-    """How much of the processors others take from now on."""
-
-    def __init__(self) -> None:
-        self._before = self._now()
-
-    @staticmethod
-    def _now() -> tuple[float, float, float]:
-        with open("/proc/stat") as lines:
-            user, nice, kernel = (int(word) for word in lines.readline().split()[1:4])
-        mine = os.times()
-        ticks = os.sysconf("SC_CLK_TCK")
-        own = mine.user + mine.system + mine.children_user + mine.children_system
-        return time.monotonic(), (user + nice + kernel) / ticks, own
-
-    def of_others(self) -> float:
-        """Their share, 0 to 1; programs of ours count once they have ended."""
-        wall, busy, own = (after - before for after, before in zip(self._now(), self._before, strict=True))
-        return max(0.0, busy - own) / (wall * len(os.sched_getaffinity(0)))
 
 
 def ours(place: Place, way: Way, blocks: int) -> Reading:
@@ -220,7 +195,7 @@ def through_socat(place: Place, blocks: int) -> Reading:
 
 def rows(place: Place, *, quick: bool) -> list[Row | Skipped]:
     """The rows of streams."""
-    blocks, rounds = (1000, 3) if quick else (4000, 5)
+    blocks, rounds = (800, 5) if quick else (2000, 11)
 
     def direct() -> Reading:
         return carried(place, blocks)

@@ -5,7 +5,8 @@
  * ADDRESS is IPv4 or IPv6. With more than one of FLOWS, an IPv4 address is needed: one datagram after the other
  * goes to the next of 50,000 ports, then to the next address, and begins anew after FLOWS; FIRST are left out.
  * They come from port 4001, so that the next run has the same flows. PER_SECOND 0 means as fast as it goes.
- * Prints "sent wall_seconds user_seconds system_seconds". Run it inside the sending namespace.
+ * Prints "sent wall_seconds user_seconds system_seconds". With COUNT 0 it prints "ready", and then does so for every
+ * line of standard input, which is a count. Run it inside the sending namespace.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -65,32 +66,14 @@ static int opened(const char *address, const char *port, int connecting)
     return fd;
 }
 
-int main(int argc, char **argv)
+static struct mmsghdr burst[BURST];
+static struct sockaddr_in to[BURST];
+
+/* Sends `count` datagrams from number `first` on, and prints what that took; false when the kernel refused. */
+static int blasted(int fd, char **argv, long count, double rate, long flows, long first)
 {
-    if (argc < 5) {
-        fprintf(stderr, "udpblast ADDRESS PORT COUNT OCTETS [PER_SECOND [FLOWS [FIRST]]]\n");
-        return 2;
-    }
-    long count = atol(argv[3]), sent = 0;
-    size_t octets = (size_t)atol(argv[4]);
-    double rate = argc > 5 ? atof(argv[5]) : 0;
-    long flows = argc > 6 ? atol(argv[6]) : 1, first = argc > 7 ? atol(argv[7]) : 0;
-    static char data[MOST_OCTETS];
-    struct iovec vector = {data, octets > sizeof data ? sizeof data : octets};
-    struct mmsghdr burst[BURST];
-    struct sockaddr_in to[BURST];
-    int fd = opened(argv[1], argv[2], flows < 2);
-    if (fd < 0) {
-        perror("udpblast");
-        return 1;
-    }
-    memset(data, 'w', sizeof data);
-    memset(burst, 0, sizeof burst);
-    for (int i = 0; i < BURST; i++) {
-        burst[i].msg_hdr.msg_iov = &vector;
-        burst[i].msg_hdr.msg_iovlen = 1;
-    }
     struct rusage before, after;
+    long sent = 0;
     getrusage(RUSAGE_SELF, &before);
     double start = now();
     while (sent < count) {
@@ -113,5 +96,39 @@ int main(int argc, char **argv)
     getrusage(RUSAGE_SELF, &after);
     printf("%ld %.6f %.6f %.6f\n", sent, wall, seconds(after.ru_utime) - seconds(before.ru_utime),
            seconds(after.ru_stime) - seconds(before.ru_stime));
-    return sent == count ? 0 : 1;
+    fflush(stdout);
+    return sent == count;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 5) {
+        fprintf(stderr, "udpblast ADDRESS PORT COUNT OCTETS [PER_SECOND [FLOWS [FIRST]]]\n");
+        return 2;
+    }
+    long count = atol(argv[3]);
+    size_t octets = (size_t)atol(argv[4]);
+    double rate = argc > 5 ? atof(argv[5]) : 0;
+    long flows = argc > 6 ? atol(argv[6]) : 1, first = argc > 7 ? atol(argv[7]) : 0;
+    static char data[MOST_OCTETS];
+    struct iovec vector = {data, octets > sizeof data ? sizeof data : octets};
+    int fd = opened(argv[1], argv[2], flows < 2);
+    if (fd < 0) {
+        perror("udpblast");
+        return 1;
+    }
+    memset(data, 'w', sizeof data);
+    for (int i = 0; i < BURST; i++) {
+        burst[i].msg_hdr.msg_iov = &vector;
+        burst[i].msg_hdr.msg_iovlen = 1;
+    }
+    if (count)
+        return !blasted(fd, argv, count, rate, flows, first);
+    char line[32];
+    puts("ready");
+    fflush(stdout);
+    while (fgets(line, sizeof line, stdin))
+        if (!blasted(fd, argv, atol(line), rate, flows, first))
+            return 1;
+    return 0;
 }

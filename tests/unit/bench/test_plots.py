@@ -10,7 +10,7 @@ import pytest
 
 from emulator.bench.plots import draw
 from emulator.bench.row import Reading, Row, Skipped, measured
-from emulator.bench.scale import SERIES, Point
+from emulator.bench.scale import SERIES, Point, middle
 from netns.errors import MissingFeature
 
 
@@ -27,6 +27,11 @@ def test_each_series_and_the_rows_have_a_plot_and_the_points_are_kept(tmp_path: 
     kept = json.loads((tmp_path / "plots" / "scale.json").read_text())
     assert kept["machine"] == {"kernel": "6.1"}
     assert [point["number"] for point in kept["series"]["hosts"]] == [2, 10, 50, 100, 200]
+
+
+def test_a_point_of_the_scale_counts_by_its_medians() -> None:
+    turns = [Point(100, rate, memory) for rate, memory in ((900.0, 5.0), (10.0, 2.0), (800.0, 3.0))]
+    assert middle(turns) == Point(100, 800.0, 3.0)
 
 
 def test_without_matplotlib_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
