@@ -31,9 +31,10 @@ from emulator.injection import (
     TRANSPORT_SEND,
     CompletionFn,
     HeldSendParams,
+    Injection,
     SendParams,
 )
-from emulator.netbuffer import DRIVER, FREED, IN_FLIGHT, POINTER_MASK, NetBufferList
+from emulator.netbuffer import DRIVER, FREED, IN_FLIGHT, POINTER_MASK, NetBufferList, is_aligned
 from emulator.octets import UDP
 from emulator.wfptypes import AddressFamily, SendInjectFlag, WindowsVersion
 
@@ -69,10 +70,9 @@ class InjectionCalls(Flight):
         injection = self._admit(
             NETWORK_SEND, net_buffer_list, completion, context, completion_context, flags, self.family, compartment
         )
-        injection.preserve_id = preserve
-        if net_buffer_list.start & POINTER_MASK or net_buffer_list._first is not None:
-            self.core.check_alignment(injection)
-        self.core.submit(injection)
+        if preserve:
+            injection.preserve_id = True
+        self._send(injection)
 
     def network_receive(
         self,
@@ -188,6 +188,13 @@ class InjectionCalls(Flight):
             FORWARD, net_buffer_list, completion, context, completion_context, flags, _family(family), compartment
         )
         injection.interface = interface
+        self.core.submit(injection)
+
+    def _send(self, injection: Injection) -> None:
+        """Have an accepted network send performed."""
+        item = injection.net_buffer_list
+        if (item.start & POINTER_MASK or item._first is not None) and not is_aligned(item):
+            self.core.check_alignment(injection)
         self.core.submit(injection)
 
     # -- checks -----------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The command line: arguments in, exit status out; what a command needs is imported when it runs."""
 
 import errno
+import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -14,6 +15,8 @@ FAILED = 1
 WRONG_USAGE = 2
 CANNOT_RUN = 77
 INTERRUPTED = 130
+YOUNG_OBJECTS = 10_000
+"""So many more objects than were freed have the garbage collector look for cycles among them; docs/decisions.md."""
 
 Targets = Annotated[
     list[str] | None,
@@ -267,6 +270,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Raises only SystemExit, unless there is a bug: what Linux refused and what a callout did wrong end as
     one line and status 1.
     """
+    gc.set_threshold(YOUNG_OBJECTS, *gc.get_threshold()[1:])
     try:
         _application()(args=None if arguments is None else list(arguments), prog_name="wfplab")
     except KeyboardInterrupt:

@@ -20,6 +20,7 @@ from emulator.injection import (
     CompletionFn,
     HeldSendParams,
     Injection,
+    new_injection,
 )
 from emulator.ledger import Entry
 from emulator.netbuffer import DRIVER, IN_FLIGHT, NetBufferList
@@ -72,7 +73,7 @@ class Flight:
                 return True
         return False
 
-    def complete(self, injection: Injection, status: NtStatus, *, dispatch_level: bool = True) -> None:
+    def complete(self, injection: Injection, status: NtStatus, dispatch_level: bool = True) -> None:
         """Give the list back to the driver with a status, by calling its completion function.
 
         What the completion function raises is recorded as a violation.  A schedule may put it off.
@@ -155,9 +156,11 @@ class Flight:
             self._refuse(function, net_buffer_list, completion, flags, family, compartment)
         ledger = self.ledger
         ledger.serial = serial = ledger.serial + 1
-        injection = Injection(
-            function, self, context, net_buffer_list, completion, completion_context,  # type: ignore[arg-type]
-            family, (*net_buffer_list.history, _new(Entry, (self, context, serial))),  # type: ignore[arg-type]
+        entry = _new(Entry, (self, context, serial))
+        before = net_buffer_list.history
+        injection = new_injection(
+            function, self, context, net_buffer_list, completion, completion_context,
+            family, (*before, entry) if before else (entry,),  # type: ignore[arg-type]
         )  # fmt: skip
         # Adding comes before looking: a destroy that begins in between sees what was added, so the
         # packet's way needs no lock.

@@ -30,3 +30,6 @@ cdef class Injection:
     cdef public long long serial
     cdef public Py_ssize_t gathered
     cdef public bint met
+
+@cython.locals(made=Injection)
+cpdef Injection new_injection(int function, object handle, object context, FlatList net_buffer_list, object completion, object completion_context, object family, tuple history)

@@ -173,6 +173,32 @@ class Injection:
         return f"<{FUNCTION_NAMES[self.function]} of {self.net_buffer_list!r} by {self.handle!r}>"
 
 
+def new_injection(
+    function: int,
+    handle: Any,
+    context: Any,
+    net_buffer_list: NetBufferList,
+    completion: CompletionFn,
+    completion_context: Any,
+    family: AddressFamily,
+    history: History,
+) -> Injection:
+    """The same as calling the class."""
+    made = Injection.__new__(Injection)
+    made.function = function
+    made.handle = handle
+    made.context = context
+    made.net_buffer_list = net_buffer_list
+    made.completion = completion
+    made.completion_context = completion_context
+    made.family = family
+    made.history = history
+    made.interface = made.sub_interface = 0
+    made.packets_left = 1
+    made.status = _SUCCESS
+    return made
+
+
 set_defaults(
     Injection,
     endpoint=None, send_params=None, preserve_id=False, given_back=False, scramble=False,

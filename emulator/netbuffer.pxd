@@ -1,3 +1,6 @@
+cimport cython
+from emulator.flatlist cimport FlatList
+
 cdef class Mdl:
     cdef public object memory
     cdef public Py_ssize_t offset
@@ -11,3 +14,6 @@ cdef class NetBuffer:
     cdef public Py_ssize_t data_length
     cdef public NetBuffer next
     cdef public object origin
+
+@cython.locals(buffer=NetBuffer, mdl=Mdl, skip=Py_ssize_t)
+cpdef bint is_aligned(FlatList item) except -1

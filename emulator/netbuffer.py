@@ -84,7 +84,10 @@ class NetBuffer:
         next: NetBuffer | None = None,
         origin: Origin | None = None,
     ) -> None:
-        have = sum(mdl.length for mdl in first_mdl.chain()) if first_mdl else 0
+        have, mdl = 0, first_mdl
+        while mdl is not None:
+            have += mdl.length
+            mdl = mdl.next
         if data_offset < 0 or data_length < 0 or data_offset + data_length > have:
             raise ValueError(f"data {data_offset}+{data_length} lies outside the chain's {have} octets")
         self.first_mdl = first_mdl
@@ -306,6 +309,22 @@ class NetBufferList(FlatList):
         return f"<{KIND_NAMES[self.kind]} list, {self.data_length} octets, {STATE_NAMES[self.state]}>"
 
 
+def is_aligned(item: FlatList) -> bool:
+    """Whether each packet's data start lies where a pointer may lie (GE-18)."""
+    buffer = item._first
+    if buffer is None:
+        return not item.start & POINTER_MASK
+    while buffer is not None:
+        mdl, skip = buffer.first_mdl, buffer.data_offset
+        while mdl is not None and skip >= mdl.length:
+            skip -= mdl.length
+            mdl = mdl.next
+        if mdl is not None and (mdl.offset + skip) & POINTER_MASK:
+            return False
+        buffer = buffer.next
+    return True
+
+
 class ChecksumInfo:
     """What the sender said about checksums: which the network card was to finish.
 
@@ -325,5 +344,5 @@ STATE_NAMES = ("driver's", "indicated", "in flight", "freed", "retired")
 __all__ = [
     "CLONE", "CREATED", "DEEP_CLONE", "DRIVER", "FREED", "INDICATED", "IN_FLIGHT", "KIND_NAMES", "POINTER_MASK",
     "POISON", "REASSEMBLED", "RETIRED", "STACK", "STATE_NAMES", "STREAM_CLONE", "ChecksumInfo", "Mdl", "NetBuffer",
-    "NetBufferList",
+    "NetBufferList", "is_aligned",
 ]  # fmt: skip

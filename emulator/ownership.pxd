@@ -18,4 +18,6 @@ cdef class Ownership:
     cpdef _adopt(self, FlatList made, FlatList parent)
     @cython.locals(origin=Origin, parent=FlatList)
     cpdef free_clone(self, FlatList clone, object flags=*)
+    cpdef adopt_created(self, FlatList made)
+    cpdef free_list(self, FlatList created)
     cpdef _forget(self, FlatList item)

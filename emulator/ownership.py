@@ -34,6 +34,7 @@ ALIGNMENT = 16
 """MEMORY_ALLOCATION_ALIGNMENT on x64, octets (NB-7)."""
 
 CLONES = (CLONE, DEEP_CLONE, STREAM_CLONE)
+LISTS = (CREATED, REASSEMBLED)
 
 
 @dataclass(frozen=True)
@@ -143,15 +144,17 @@ class Ownership:
         The same as `create` over memory of one's own; freed with `free_list`.
         Raises InsufficientResources.  Source: NB-7.
         """
-        self._maybe_deny("FwpsAllocateNetBufferAndNetBufferList0")
-        memory = bytearray(backfill) + octets
-        made = NetBufferList(memory, backfill, len(memory), CREATED)
-        made.base = 0
+        if self.deny is not None:
+            self._maybe_deny("FwpsAllocateNetBufferAndNetBufferList0")
+        memory = bytearray(octets) if not backfill and type(octets) is bytes else bytearray(backfill) + octets
+        made = new_list(NetBufferList, memory, backfill, len(memory), CREATED, (), None)
+        if backfill:
+            made.base = 0
         return self.adopt_created(made)
 
     def adopt_created(self, made: NetBufferList) -> NetBufferList:
         """Count a list that some other function made for the driver; freed with `free_list`."""
-        self.live[made] = self._stack()
+        self.live[made] = self._stack() if self.stacks else None
         if self.on_made is not None:
             self.on_made(made, None)
         return made
@@ -210,14 +213,15 @@ class Ownership:
 
         Source: NB-8, NB-9.
         """
-        if self._freeable("FwpsFreeNetBufferList0", created, (CREATED, REASSEMBLED), 0):
-            if created.child_count:
-                self._violation(
-                    "NB-9", "FwpsFreeNetBufferList0", created, f"{created.child_count} clones of it still exist"
-                )
-            if created.kind == REASSEMBLED:
-                created.made_of()  # gives back what it was put together from (NB-24)
-            self._forget(created)
+        call = "FwpsFreeNetBufferList0"
+        suspect = created is None or created.state or created.kind not in LISTS or created not in self.live
+        if suspect and not self._freeable(call, created, LISTS, 0):
+            return
+        if created.child_count:
+            self._violation("NB-9", call, created, f"{created.child_count} clones of it still exist")
+        if created.kind == REASSEMBLED:
+            created.made_of()  # gives back what it was put together from (NB-24)
+        self._forget(created)
 
     def _freeable(self, call: str, item: NetBufferList, kinds: tuple[int, ...], flags: int) -> bool:
         if flags:

@@ -32,6 +32,7 @@ cdef extern from "<sys/socket.h>" nogil:
         int cmsg_type
     size_t CMSG_LEN(size_t)
     int sendmmsg(int, mmsghdr *, unsigned int, int)
+    int setsockopt(int, int, int, const void *, socklen_t)
 
 cdef extern from "<netinet/in.h>" nogil:
     struct in_addr:
@@ -49,6 +50,7 @@ cdef enum:
     PACKETS = 128
     OCTETS = 1 << 18
     CONTROL = 24
+    ALIKE = 8  # packets in a row from which on it is cheaper to mark the socket than each of them
     SOURCES = 1024
 
 MOST = PACKETS
@@ -156,10 +158,8 @@ cdef class SendBatch:
         cdef Py_ssize_t at = 0, until, count = self.size
         cdef list refused = []
         while at < count:
-            until = at + 1
-            while until < count and to.versions[until] == to.versions[at]:
-                until += 1
             descriptor = four if to.versions[at] == 4 else six
+            until = _ready(to, at, count, descriptor)
             done = sendmmsg(descriptor, &to.messages[at], <unsigned int>(until - at), MSG_DONTWAIT)
             number = errno
             if done < 0 and number == EAGAIN:  # it has to wait, so others may go on meanwhile
@@ -207,8 +207,22 @@ cdef void *_new_memory() except NULL:
         made.messages[place].msg_hdr.msg_iov = &made.vectors[place]
         made.messages[place].msg_hdr.msg_iovlen = 1
         made.messages[place].msg_hdr.msg_control = &made.controls[place]
-        made.messages[place].msg_hdr.msg_controllen = CMSG_LEN(sizeof(unsigned int))
     return made
+
+
+cdef Py_ssize_t _ready(Memory *to, Py_ssize_t at, Py_ssize_t count, int descriptor) noexcept:
+    """Where the packets end that go by one call: a row with one mark, which the socket has then, or one version."""
+    cdef Py_ssize_t until = at, place
+    cdef size_t control = 0
+    while until < count and to.versions[until] == to.versions[at] and to.marks[until] == to.marks[at]:
+        until += 1
+    if until - at < ALIKE or setsockopt(descriptor, SOL_SOCKET, SO_MARK, &to.marks[at], sizeof(to.marks[at])):
+        control = CMSG_LEN(sizeof(unsigned int))
+        while until < count and to.versions[until] == to.versions[at]:
+            until += 1
+    for place in range(at, until):
+        to.messages[place].msg_hdr.msg_controllen = control
+    return until
 
 
 cdef bint _ordinary4(const unsigned char *octets, Py_ssize_t size) noexcept nogil:

@@ -15,5 +15,6 @@ cdef class Outbox:
     cdef public bint woken
     @cython.locals(injection=Injection, injector=Injector, book=InjectionBook, departures=Departures)
     cpdef perform(self)
+    cpdef submit(self, Injection injection)
     @cython.locals(book=InjectionBook)
     cpdef done(self, Injection injection, object status)

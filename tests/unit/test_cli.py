@@ -83,6 +83,14 @@ def status(*arguments: str) -> int:
     return left.value.code
 
 
+def test_the_collector_looks_at_young_objects_when_they_are_many() -> None:
+    script = "import gc, emulator.cli\nprint(gc.get_threshold()[0])\ntry: emulator.cli.main(['--version'])\n"
+    script += "finally: print(gc.get_threshold()[0])"
+    ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    before, _, after = ran.stdout.splitlines()
+    assert int(before) < int(after) == cli.YOUNG_OBJECTS
+
+
 def test_help_imports_nothing_that_is_slow() -> None:
     script = (
         "import sys; from emulator.cli import main\n"

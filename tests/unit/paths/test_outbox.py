@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from types import SimpleNamespace
 from typing import Any, cast
+
+import pytest
 
 from emulator.core import Core
 from emulator.injection import NETWORK_SEND, Injection
@@ -13,7 +16,7 @@ from emulator.paths.books import Books, InjectionBook
 from emulator.paths.course import Course
 from emulator.paths.injector import Injector
 from emulator.paths.network import NetworkInjector
-from emulator.paths.outbox import Outbox
+from emulator.paths.outbox import GIVE_WAY, Outbox
 from emulator.paths.packets import PacketPath
 from emulator.wfptypes import AddressFamily
 
@@ -80,6 +83,19 @@ def test_the_thread_that_performs_does_not_wake_itself() -> None:
     desk = Desk(threading.get_ident())
     desk.outbox.submit(made())
     assert desk.woken == 0
+
+
+def test_who_injects_faster_than_packets_leave_gives_way_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    desk, own = Desk(), Desk(threading.get_ident())
+    for number in range(3 * GIVE_WAY):
+        assert len(pauses) == number // GIVE_WAY
+        desk.outbox.submit(made())
+    for _ in range(GIVE_WAY):
+        own.outbox.submit(made())  # on the thread that performs
+    assert len(pauses) == 3
+    assert all(0 < pause < 0.001 for pause in pauses)
 
 
 def test_the_last_packet_completes_and_the_first_failure_counts() -> None:
