@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 SHOWN: Final = 6
 """Functions that a profile names."""
 _BUILTIN: Final = re.compile(r"<(?:built-in )?method '?([\w.]+)'?(?: of '([\w.]+)' objects)?>")
+_FUNCTION: Final = re.compile(r"<(?:cy)?function (?:[\w.]+\.)?(\w+\.\w+) at ")
 
 
 class Spent(NamedTuple):
@@ -77,7 +78,8 @@ def _name(code: CodeType | str) -> str:
     if isinstance(code, str):
         found = _BUILTIN.match(code)
         if not found:
-            return code
+            function = _FUNCTION.match(code)
+            return function[1] if function else code
         owner = (found[2] or "").rpartition(".")[2].lower()
         return f"{owner}.{found[1]}" if owner else found[1]
     return f"{Path(code.co_filename).stem}.{code.co_name}"

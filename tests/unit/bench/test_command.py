@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import socket
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from emulator.bench import programs
-from emulator.bench.clock import Spent, limit
+from emulator.bench.clock import Profiled, Spent, limit
 from emulator.bench.command import CANNOT_RUN, MET, MISSED, chosen, exit_status, one
 from emulator.bench.place import Place
 from emulator.bench.plots import shares
@@ -118,6 +119,16 @@ def test_the_launcher_installs_what_the_peers_are() -> None:
 def test_plots_count_by_the_goal_whichever_way_is_better() -> None:
     least, most = measured(row(goal=3.0)), measured(row(goal=3.0, at_most=True))
     assert [share for _, share, *_ in shares([least, most])] == [0.5, 2.0]
+
+
+def test_a_profile_names_functions_without_their_addresses() -> None:
+    profiled = Profiled()
+    profiled.begin()
+    for _ in range(100):
+        socket.socket(socket.AF_UNIX).close()
+    told = profiled.told()
+    assert "socket.close " in told
+    assert " at 0x" not in told
 
 
 def test_processor_time_adds_up_and_a_limit_names_it() -> None:
