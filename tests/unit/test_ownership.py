@@ -271,7 +271,11 @@ def test_without_a_chain_offset_and_length_are_0(desk: Desk, offset: int, length
 def test_a_list_over_a_copy_has_its_backfill_in_front(desk: Desk) -> None:
     item = desk.own.create_from(OCTETS, backfill=14)
     assert item.flat
+    assert item.data_offset == 14
+    memory = item.memory
     item.retreat(14)
     assert item.octets == bytes(14) + OCTETS
+    assert item.flat
+    assert item.memory is memory
     desk.own.free_list(item)
     assert desk.rules == []
