@@ -7,8 +7,7 @@
     TwoDrivers   a Pair with two drivers on `host`: `a` is asked before `b`
     Empty        nothing yet: `add_host` and `lab.link` make it
 
-For a topology of one's own derive from `Bed` and write `build`.  A bed owns its lab; `with Pair(...) as bed:`
-leaves nothing behind.
+For a topology of one's own derive from `Bed` and write `build`.  A bed owns its lab, and leaves nothing behind.
 """
 
 from __future__ import annotations

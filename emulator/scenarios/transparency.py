@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from emulator.ported.reinject import HOST_LAYERS, ROUTER_LAYERS, OutOfBand, Reinject, reinject_at
 from emulator.scenario import Checks, scenario
+from emulator.scenarios.bulk import bulk
 from emulator.scenarios.programs import (
     PAGE_OCTETS,
     bracketed,
@@ -43,9 +44,9 @@ class Serving:
         self.family = family
         self.folder = folder
         self.pings = 2000 if full else 30
-        self.digest = random_file(folder / "file", (200 if full else 1) << 20)
+        self.digest = random_file(folder / "file", bulk((200 if full else 1) << 20))
         self.small = random_file(folder / "small", PAGE_OCTETS)
-        self.upload_octets = (20 if full else 1) << 20 if uploads else 0
+        self.upload_octets = bulk((20 if full else 1) << 20) if uploads else 0
         web_server(host, folder, secure=True)
         if uploads:
             upload_server(host, family)
@@ -108,15 +109,18 @@ def _so_far(hosts: Iterable[Host]) -> Segments:
 def nothing_was_lost(check: Checks, between: Segments, alone: Segments) -> None:
     """Take the checks that TCP lost no more with us than without, and that nothing came twice.
 
-    A timer that took a delay for a loss counts as neither: its segment had arrived.  Of a handshake nobody can tell;
-    its timer is one second whatever the machine, so one that is known to be slow is not asked.
+    A timer that took a delay for a loss counts as neither: its segment had arrived.  Of handshakes, and of connections
+    that are being closed, no receiver tells that, and TCP's timers are the same on every machine: on one that is known
+    to be slow, nobody can say which segments were lost.
     """
     seen = {"with us": tuple(between), "without us": tuple(alone)}
     what = "(sent again, in vain, handshakes)"
+    check.that(f"no segment came twice that was sent once {what}", between.lost >= 0, seen)
+    if patient(1.0) > 1.0:
+        check.step(f"segments {what}: {seen}; not compared, for this machine is slower than TCP's timers")
+        return
     check.that(f"no more segments lost than without us {what}", between.lost <= max(alone.lost, 0), seen)
-    check.that("no segment came twice that was sent once", between.lost >= 0, seen)
-    if patient(1.0) <= 1.0:
-        check.that(f"no handshake took longer {what}", between.handshakes <= alone.handshakes, seen)
+    check.that(f"no more handshakes repeated {what}", between.handshakes <= alone.handshakes, seen)
 
 
 def all_went_back(check: Checks, callouts: dict[str, Reinject]) -> None:

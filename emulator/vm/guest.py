@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import Any
 
 PYTEST_SECONDS = 60
+AT_A_TIME = max(2, os.cpu_count() or 1)
+"""Scenarios and tests that run side by side, also on one processor: many of them wait for most of their time."""
 SUITE = ("-m", "not host_only", "--dist", "loadfile", "--ignore=tests/lab/test_scenarios.py", "tests/lab")
 """The lab tests of the project that a kernel can make a difference to; all scenarios run by themselves."""
+SLOWEST = ("--durations=20", "--durations-min=10")
 
 
 class Work:
@@ -35,8 +38,8 @@ class Work:
 
     def test(self) -> int:
         """Every feature, every scenario, every lab test; all are tried also after one that failed."""
-        workers = f"--numprocesses={os.cpu_count() or 1}"
-        statuses = [self.features(), self.scenarios(), self.pytest([workers, *SUITE])]
+        workers = f"--numprocesses={AT_A_TIME}"
+        statuses = [self.features(), self.scenarios(), self.pytest([workers, *SLOWEST, *SUITE])]
         return next((status for status in statuses if status), 0)
 
     def pytest_alone(self) -> int:
@@ -69,7 +72,7 @@ class Work:
         """Run all scenarios; the document of results and the report come back, and what failed is said."""
         document = self.results / "scenarios.json"
         with document.open("wb") as file:
-            ways = ["--json", "--progress", f"--jobs={os.cpu_count() or 1}"]
+            ways = ["--json", "--progress", f"--jobs={AT_A_TIME}"]
             status = self._wfplab("run", *ways, *self._report(), stdout=file)
         found = self._printed(document)
         for line in told_scenarios(found) if found else ():

@@ -26,12 +26,16 @@ TIME_FACTOR = {"kvm": 2.0, "tcg": 10.0}
 BULK_SHARE = {"kvm": 1, "tcg": 8}
 """What part of their packets and octets tests of bulk move: an eighth, where software emulates."""
 
+PROCESSORS = {"kvm": 2, "tcg": 1}
+"""Of a guest. Linux rewrites its own instructions while it runs; with several emulated processors one now and then
+runs what has been replaced, and the kernel panics (`Oops: int3` in a branch that a key switches)."""
+
 ACCELERATOR = {"kvm": "kvm", "tcg": "tcg,tb-size=256"}
 """In QEMU's words: unasked, software emulation keeps up to 1 GiB of translated code."""
 
 KERNEL_LINE = "console=ttyS0 loglevel=1 panic=-1 mitigations=off"
 CLOCK = {"kvm": "", "tcg": "tsc=reliable"}
-"""Emulated processors share one counter. Told so, Linux reads it; else every look at the clock asks a slow device."""
+"""An emulated processor's counter can be relied on. Told so, Linux reads it; else every look asks a slow device."""
 
 NOISE = (b"sysrq: Power Off", b"reboot: Power down")
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
@@ -52,6 +56,10 @@ class Acceleration:
     @property
     def bulk_share(self) -> int:
         return BULK_SHARE[self.name]
+
+    @property
+    def processors(self) -> int:
+        return PROCESSORS[self.name]
 
 
 @dataclass(frozen=True, slots=True)

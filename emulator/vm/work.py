@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
@@ -106,7 +106,8 @@ def _once(job: Job, image: Image, wishes: Wishes, say: Callable[[str], None]) ->
     with scratch_folder(cache_folder()) as scratch:
         acceleration = choose_acceleration(image, wishes.acceleration, scratch)
         factor = time_factor(acceleration)
-        say(described(image, acceleration, wishes.size, factor))
+        size = replace(wishes.size, processors=acceleration.processors)
+        say(described(image, acceleration, size, factor))
         staged, job_disk, results_disk = scratch / "job", scratch / "job.img", scratch / "results.tar"
         staged.mkdir()
         sent = Job(job.command, job.arguments, factor, acceleration.bulk_share)
@@ -114,7 +115,7 @@ def _once(job: Job, image: Image, wishes: Wishes, say: Callable[[str], None]) ->
         make_results_disk(results_disk)
         shutil.rmtree(results, ignore_errors=True)
         results.mkdir(parents=True)
-        command = command_for(acceleration.name, image, wishes.size, job_disk, results_disk)
+        command = command_for(acceleration.name, image, size, job_disk, results_disk)
         with (scratch / "console.log").open("wb") as console:
             end = boot(command, _console(console), seconds=wishes.minutes * 60, scratch=scratch)
         outcome = read_results(results_disk, results)
@@ -135,7 +136,7 @@ def described(image: Image, acceleration: Acceleration, size: Size, factor: floa
     how = {"kvm": "KVM", "tcg": "software emulation"}[acceleration.name]
     return (
         f"booting Linux {image.release} ({image.kernel.name}) by {how}: {acceleration.reason}; "
-        f"{size.processors} processors, {size.memory_mib} MiB, time-outs times {factor:g}"
+        f"{size.processors} processor{'s' * (size.processors > 1)}, {size.memory_mib} MiB, time-outs times {factor:g}"
     )
 
 

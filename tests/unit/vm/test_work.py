@@ -74,7 +74,7 @@ def test_a_guest_that_passes_says_how_it_was_booted_and_what_it_cost(
     assert work.test((), Wishes(), out) == 0
     assert guest.jobs == [Job("test", (), 10.0, 8)]
     assert out.getvalue().splitlines() == [
-        "wfplab: booting Linux 6-bookworm (bookworm) by software emulation: no device; 2 processors, 1024 MiB, "
+        "wfplab: booting Linux 6-bookworm (bookworm) by software emulation: no device; 1 processor, 1024 MiB, "
         "time-outs times 10",
         "wfplab: the job took 5 s; 12 s in all, 600 MiB at most",
         f"wfplab: results in {tmp_path}/vm-out/bookworm: console.log, outcome.json",
