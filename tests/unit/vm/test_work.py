@@ -72,10 +72,10 @@ def test_a_guest_that_passes_says_how_it_was_booted_and_what_it_cost(
     guest.statuses = [0]
     out = io.StringIO()
     assert work.test((), Wishes(), out) == 0
-    assert guest.jobs == [Job("test", (), 10.0, 8)]
+    assert guest.jobs == [Job("test", (), 20.0, 8)]
     assert out.getvalue().splitlines() == [
         "wfplab: booting Linux 6-bookworm (bookworm) by software emulation: no device; 1 processor, 1024 MiB, "
-        "time-outs times 10",
+        "time-outs times 20",
         "wfplab: the job took 5 s; 12 s in all, 600 MiB at most",
         f"wfplab: results in {tmp_path}/vm-out/bookworm: console.log, outcome.json",
     ]
@@ -94,7 +94,7 @@ def test_arguments_are_for_pytest_alone_or_for_run(guest: Guest) -> None:
     guest.statuses = [0, 0]
     work.test(("-k", "x"), Wishes(), io.StringIO())
     work.run(("name", "--json"), Wishes(), io.StringIO())
-    assert guest.jobs == [Job("pytest", ("-k", "x"), 10.0, 8), Job("run", ("name", "--json"), 10.0, 8)]
+    assert guest.jobs == [Job("pytest", ("-k", "x"), 20.0, 8), Job("run", ("name", "--json"), 20.0, 8)]
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_an_installed_copy_has_no_suite_and_keeps_images_in_the_users_cache(
     monkeypatch.chdir(tmp_path)
     guest.statuses = [0]
     work.test((), Wishes(), io.StringIO())
-    assert guest.jobs == [Job("pytest", (), 10.0, 8)]
+    assert guest.jobs == [Job("pytest", (), 20.0, 8)]
     assert (tmp_path / "cache/wfplab/vm/bookworm").is_dir()
     assert (tmp_path / "vm-out/bookworm/outcome.json").exists()
 
