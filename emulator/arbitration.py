@@ -78,8 +78,14 @@ class Arbiter:
         Afterwards the indication holds the decision and is no longer valid for callouts.
         Source: FI-1, FI-2, CO-10..CO-17, DC-5.
         """
-        if self.on_indicate is None and self.on_classify is None and seen.layer in self.sole:
-            return self._classify_sole(self.sole[seen.layer], seen)
+        return self.judge(seen)
+
+    def judge(self, seen: Indication) -> bool:
+        """The same, for those of the emulator that are compiled."""
+        if self.on_indicate is None and self.on_classify is None:
+            sole = self.sole.get(seen.layer)
+            if sole is not None:
+                return self._classify_sole(sole, seen)
         decision = PERMIT
         if self.on_indicate is not None:
             self.on_indicate(seen)

@@ -30,9 +30,9 @@ from emulator.injection import (
     TRANSPORT_RECEIVE,
     TRANSPORT_SEND,
     CompletionFn,
-    HeldSendParams,
     Injection,
     SendParams,
+    held_params,
 )
 from emulator.netbuffer import DRIVER, FREED, IN_FLIGHT, POINTER_MASK, NetBufferList, is_aligned
 from emulator.octets import UDP
@@ -117,7 +117,7 @@ class InjectionCalls(Flight):
         `send_params` names must stay unchanged until completion.  Ownership and Raises as `network_send`.
         Source: TS-1..TS-23.
         """
-        known = _family(family)
+        known = _FAMILIES.get(family)
         if send_params is not None and net_buffer_list is not None and completion is not None:
             self._check_params(send_params, known, flags)
         elif net_buffer_list is not None and net_buffer_list._first is not None and not net_buffer_list.single:
@@ -130,7 +130,7 @@ class InjectionCalls(Flight):
         )
         injection.endpoint = endpoint
         if send_params is not None:
-            injection.send_params = HeldSendParams(send_params)
+            injection.send_params = held_params(send_params)
         else:
             self.core.check_alignment(injection)
         if net_buffer_list.protocol != UDP:
@@ -159,7 +159,7 @@ class InjectionCalls(Flight):
             raise FwpReserved("FwpsInjectTransportReceiveAsync0: reserved must be NULL", rule="TR-1")
         injection = self._admit(
             TRANSPORT_RECEIVE, net_buffer_list, completion, context, completion_context, flags,
-            _family(family), compartment,
+            _FAMILIES.get(family), compartment,
         )  # fmt: skip
         injection.interface = interface
         injection.sub_interface = sub_interface
@@ -185,7 +185,7 @@ class InjectionCalls(Flight):
         Raises as `network_send`.  Source: FW-1..FW-13.
         """
         injection = self._admit(
-            FORWARD, net_buffer_list, completion, context, completion_context, flags, _family(family), compartment
+            FORWARD, net_buffer_list, completion, context, completion_context, flags, _FAMILIES.get(family), compartment
         )
         injection.interface = interface
         self.core.submit(injection)
@@ -264,7 +264,7 @@ class InjectionCalls(Flight):
             raise NotImplementedInProfile("send parameters of version 1 came with Windows 7", rule="VE-1")
         if family is None or flags:
             return  # an earlier rule that `_admit` finds
-        want = 4 if family == AddressFamily.INET else 16
+        want = 4 if family is _INET else 16
         if len(params.remote_address) != want:
             raise FwpInvalidParameter(
                 f"FwpsInjectTransportSendAsync0: remoteAddress has {len(params.remote_address)} octets, "
@@ -273,9 +273,6 @@ class InjectionCalls(Flight):
             )
 
 
-def _family(number: int) -> AddressFamily | None:
-    """The family of a Windows number; None when it is not one a packet can have."""
-    return _FAMILIES.get(number)
-
-
-_FAMILIES = {2: AddressFamily.INET, 23: AddressFamily.INET6}
+_INET = AddressFamily.INET
+_FAMILIES = {2: _INET, 23: AddressFamily.INET6}
+"""By the Windows number; there are others, but no packet can have them."""

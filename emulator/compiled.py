@@ -14,14 +14,16 @@ from types import ModuleType
 from typing import Final
 
 MODULES: Final = (
-    "arbitration", "callout", "calls", "calls_stream", "checksums", "deciding", "flatlist", "flight", "flowtracking",
-    "indication", "injection", "ledger", "looping", "netbuffer", "octets", "origin", "ownership", "paths.batch",
-    "paths.books", "paths.course", "paths.departures", "paths.endpoints", "paths.held", "paths.indicated",
-    "paths.injector", "paths.netlink_packets", "paths.netlink_verdicts", "paths.network", "paths.outbox",
-    "paths.packets", "paths.plans", "paths.queued", "paths.sending", "paths.sighted", "paths.steps", "paths.transport",
-    "splice", "stream", "stream_engine", "stream_flow", "stream_stage",
+    "arbitration", "callout", "calls", "calls_stream", "checksums", "coreparts", "deciding", "filterparts", "flatlist",
+    "flight", "flows", "flowtracking", "indication", "injection", "ledger", "looping", "netbuffer", "octets", "origin",
+    "ownership", "paths.batch", "paths.books", "paths.course", "paths.departures", "paths.endpoints", "paths.held",
+    "paths.indicated", "paths.injector", "paths.netlink_packets", "paths.netlink_verdicts", "paths.network",
+    "paths.outbox", "paths.packets", "paths.plans", "paths.queued", "paths.routing", "paths.sending", "paths.sighted",
+    "paths.steps", "paths.transport", "splice", "stream", "stream_engine", "stream_flow", "stream_stage",
 )  # fmt: skip
 """Those that have a twin, by their names in this package; types are declared beside them (.pxd)."""
+BY_POINTERS: Final = ("paths.netlink_heads", "spans")
+"""Those whose functions compiled modules have in C, declared beside them; who is not compiled uses them as they are."""
 PURE: Final = "WFPLAB_PURE"
 """The variable of the environment that keeps twins from being used."""
 SUFFIX: Final = EXTENSION_SUFFIXES[0]
@@ -50,7 +52,7 @@ def home() -> str:
     from hashlib import sha256
 
     found = sha256(SUFFIX.encode())
-    for name in MODULES:
+    for name in (*MODULES, *BY_POINTERS):
         path = source(name)
         for part in (path, path.removesuffix("py") + "pyx", path.removesuffix("py") + "pxd"):
             try:

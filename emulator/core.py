@@ -10,13 +10,13 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from emulator.coreparts import CoreParts
 from emulator.engine import FilterEngine
 from emulator.handle import InjectionHandle, create_handle
 from emulator.injection import FUNCTION_NAMES, TRANSPORT_SEND, Injection
 from emulator.ledger import Ledger
 from emulator.locks import HeldLocks, SpinLock
 from emulator.netbuffer import FREED, POINTER_MASK, NetBufferList
-from emulator.ntstatus import NtStatus
 from emulator.octets import TCP, IpView, Malformed, describe
 from emulator.ownership import Ownership
 from emulator.stream_engine import StreamEngine
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from emulator.watching import Watch
 
 
-class Core:
+class Core(CoreParts):
     """The I/O-free middle of one emulated host.
 
     `profile` is the Windows version played; `header_flags` admits what only newer headers define (NS-4);
@@ -63,21 +63,15 @@ class Core:
         self.compartments = frozenset({0, 1})
         """The unspecified and the default compartment: one namespace is one compartment (NS-5)."""
         self.not_ready = True
-        """False once the stack has been up, and for good (ER-1)."""
         self.readiness: Callable[[], str | None] = lambda: "the host was not started"
         """Asked while not ready: None when the stack is up now, else why it is not."""
-        self.deny: Callable[[str], bool] | None = None
-        """Fault injection: asked by the name of each injection call; True makes it fail."""
+        self.deny = None
         self.on_accept: Callable[[Injection], None] | None = None
         """Told of every injection into a stream, whose lists `submit` does not see: for the trace."""
-        self.on_complete: Callable[[Injection, NtStatus], None] | None = None
-        """Told of every completion, before the driver is."""
-        self.hold_completion: Callable[[Injection, Callable[[], None]], bool] | None = None
-        """Asked before each completion whether it waits; what it is given then completes it."""
+        self.on_complete = None
+        self.hold_completion = None
         self.scramble_offsets = False
-        """Whether lists come to their completion functions with another data start than they left with (CF-8)."""
-        self.dispatch_threads: set[int] = set()
-        """Identities of the threads that run classify and completion functions."""
+        self.dispatch_threads = set()
         self.deferred_threads: set[int] = set()
         """Those that run deferred work right now: at dispatch level, but inside no callback (TS-16)."""
         self.callback_errors: list[tuple[str, BaseException]] = []

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 
-def set_defaults(kind: Any, **values: Any) -> None:
+def set_defaults(kind: Any, /, **values: Any) -> None:
     """Give a class (`kind`) its attributes' defaults: None, 0 or False; a compiled class has them already."""
     for name, value in values.items():
         if name not in kind.__dict__:

@@ -20,14 +20,13 @@ from emulator.errors import (
     LayerNotFound,
 )
 from emulator.fields import address_value, reader
+from emulator.filterparts import FilterParts, Predicate
 from emulator.layers import Layer, field_index, layer_info
 from emulator.wfptypes import Action, FilterFlag
 
 if TYPE_CHECKING:
-    from emulator.callout import RegisteredCallout
     from emulator.indication import Indication
 
-Predicate = Callable[["Indication"], bool]
 UINT64_MAX = 2**64 - 1
 EMPTY_WEIGHT_LIMIT = 2**60
 """Weights that the engine chooses for filters without one lie below this (FI-3)."""
@@ -207,7 +206,7 @@ INSPECTION = SubLayer(UUID("877519e1-e6a9-41a5-81b4-8c4f118e4a60"), 0x0000, "FWP
 
 
 @dataclass(eq=False)
-class Filter:
+class Filter(FilterParts):
     """One filter: at which layer, under which conditions, what happens.
 
     `action` BLOCK or PERMIT decides by itself; CALLOUT_TERMINATING, CALLOUT_INSPECTION and
@@ -224,16 +223,6 @@ class Filter:
     context: Any = 0
     key: UUID = field(default_factory=uuid4)
     name: str = ""
-    filter_id: int = 0
-    """Given by the engine."""
-    effective_weight: int = 0
-    """The UINT64 weight in force: the given one, or the engine's choice."""
-    callout: RegisteredCallout | None = None
-    clears_right: bool = False
-    kind: int = 0
-    """`action` as a plain number: it is compared for every packet."""
-    groups: tuple[tuple[Predicate, ...], ...] = ()
-    conditional: bool = False
 
     def compile(self) -> None:
         """Prepare the conditions.
@@ -257,7 +246,7 @@ class Filter:
 
     def matches(self, seen: Indication) -> bool:
         """True when the indication meets the conditions: all fields, any of a field's values.  Source: FI-6."""
-        for group in self.groups:
+        for group in self.groups or ():
             for predicate in group:
                 if predicate(seen):
                     break

@@ -1,4 +1,5 @@
 cimport cython
+from emulator cimport spans
 from emulator.origin cimport Origin
 
 cdef class FlatList:
@@ -22,6 +23,10 @@ cdef class FlatList:
     cdef public int protocol
     cdef public long long number
     cdef public long long sight
+    cdef public object notes
+    @cython.locals(begin=Py_ssize_t, stop=Py_ssize_t)
+    cpdef write(self, Py_ssize_t start, object octets)
+    cpdef retreat(self, Py_ssize_t delta, Py_ssize_t backfill=*)
 
 @cython.locals(item=FlatList)
 cpdef FlatList new_list(type kind_of_list, object memory, Py_ssize_t start, Py_ssize_t end, int kind, tuple history, Origin origin)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from emulator import spans
 from emulator.defaults import set_defaults
 from emulator.ntstatus import NtStatus
 
@@ -50,6 +51,8 @@ class FlatList:
     """Of a list that a driver made, while the host is traced."""
     sight: int
     """Which queued packet it shows or was cloned from, while the host is traced."""
+    notes: Any
+    """What is known about it on a host that is watched closely; None on any other."""
 
     def __init__(
         self,
@@ -80,7 +83,7 @@ class FlatList:
         stop = begin + len(octets)
         if start < 0 or stop > self.end:
             raise ValueError(f"octets {start}+{len(octets)} lie outside the {self.end - self.start} octets of data")
-        self.memory[begin:stop] = octets
+        spans.overwrite(self.memory, begin, octets)
         if self.origin is not None:
             self.origin.edited = True
 
@@ -116,7 +119,7 @@ class FlatList:
 set_defaults(
     FlatList,
     _first=None, next=None, parent=None, child_count=0, references=0, state=0, context=None, made_of=None, info=None,
-    protocol=0, number=0, sight=0,
+    protocol=0, number=0, sight=0, notes=None,
 )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from emulator.injection import (
     Injection,
     new_injection,
 )
-from emulator.ledger import Entry
+from emulator.ledger import entry_of
 from emulator.netbuffer import DRIVER, IN_FLIGHT, NetBufferList
 from emulator.ntstatus import NtStatus
 from emulator.wfptypes import AddressFamily, InjectionType
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from emulator.core import Core
     from emulator.ledger import Ledger
 
-_new = tuple.__new__
-"""Makes a named tuple without the Python function that its class would run for it."""
 TYPE_BITS = tuple(int(item) for item in FUNCTION_TYPES)
 ONE_PACKET_ONLY = (NETWORK_RECEIVE, TRANSPORT_RECEIVE)
 _SCRAMBLE = 20
@@ -69,7 +67,7 @@ class Flight:
     def is_mine(self, net_buffer_list: NetBufferList) -> bool:
         """True when this handle injected the packet, now or earlier: let such a packet pass (QS-10)."""
         for entry in net_buffer_list.history:  # noqa: SIM110  a generator costs more than the rest of a packet's check
-            if entry[0] is self:
+            if entry.handle is self:
                 return True
         return False
 
@@ -156,11 +154,11 @@ class Flight:
             self._refuse(function, net_buffer_list, completion, flags, family, compartment)
         ledger = self.ledger
         ledger.serial = serial = ledger.serial + 1
-        entry = _new(Entry, (self, context, serial))
-        before = net_buffer_list.history
+        entry = entry_of(self, context, serial)
+        history = net_buffer_list.history
         injection = new_injection(
-            function, self, context, net_buffer_list, completion, completion_context,
-            family, (*before, entry) if before else (entry,),  # type: ignore[arg-type]
+            function, self, context, net_buffer_list, completion, completion_context, family,  # type: ignore[arg-type]
+            (*history, entry) if history else (entry,),
         )  # fmt: skip
         # Adding comes before looking: a destroy that begins in between sees what was added, so the
         # packet's way needs no lock.

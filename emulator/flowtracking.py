@@ -7,6 +7,7 @@ Source: FI-7, FL-7, FL-8, LA-10, LA-11, LA-14, LA-16.
 
 from __future__ import annotations
 
+from emulator import spans
 from emulator.flows import IDLE_LIMIT, Calendar, Flow, FlowKey, FlowTable
 from emulator.octets import ICMP, ICMPV6, TCP, UDP, IpView
 
@@ -19,7 +20,6 @@ OPENING, ESTABLISHED, CLOSING = range(3)
 _FIN, _SYN, _RST, _ACK = 0x01, 0x02, 0x04, 0x10
 _ECHO = {(ICMP, 8): 0, (ICMP, 0): 8, (ICMPV6, 128): 129, (ICMPV6, 129): 128}
 """What answers an echo: a reply belongs to the flow of its request, and not to that of a request the other way."""
-_PORTS_IN_PLACE = (TCP, UDP)
 
 CLOSING_LIMIT = 5.0
 """Seconds after which a connection whose both ends have sent FIN counts as closed."""
@@ -65,16 +65,20 @@ class FlowTracker:
 
         `header` is the packet's first 44 octets.  A packet that BEGINS one has none yet: see `begin`.
         """
-        key = wire_key(view, header)
+        return self.find(wire_key(view, header), view, header, inbound)
+
+    def find(self, key: WireKey, view: IpView, header: bytes, inbound: bool) -> tuple[Conversation | None, int]:
+        """The same, by the packet's key."""
         found = (self._inbound if inbound else self._outbound).get(key)
         if found is not None:
-            if not found.flow.ended:
-                found.flow.last_seen = self.now
-                if found.flow.stale:
-                    return self._again(found, key[0], view, inbound)
-                return (found, 0) if key[0] != TCP else self._segment(found, view, inbound)
+            flow = found.flow
+            if not flow.ended:
+                flow.last_seen = self.now
+                if flow.stale:
+                    return self._again(found, view.protocol, view, inbound)
+                return (found, 0) if view.protocol != TCP else self._segment(found, view, inbound)
             self._forget(found)
-        if key[0] != TCP:
+        if view.protocol != TCP:
             return None, BEGINS | ESTABLISHES
         return self._first_segment(view, header, inbound)
 
@@ -199,12 +203,12 @@ class FlowTracker:
 def wire_key(view: IpView, header: bytes) -> WireKey:
     """What the packets of one direction of a flow have in common: protocol, then octets of the header."""
     protocol = view.protocol
-    if protocol in _PORTS_IN_PLACE:
+    if protocol in (UDP, TCP):
         if view.version == 4:
             if view.header_size == 20:
-                return protocol, header[12:24]
+                return protocol, spans.span(header, 12, 24)
         elif view.header_size == 40:
-            return protocol, header[8:44]
+            return protocol, spans.span(header, 8, 44)
         ports = view.ports or (0, 0)
         return protocol, view.source + view.destination + ports[0].to_bytes(2, "big") + ports[1].to_bytes(2, "big")
     first, second = _ports(view)

@@ -31,7 +31,13 @@ class Indication(Deciding):
     valid until classify returns, unless it was referenced.  Source: CO-10..CO-14, LA, MD.
     """
 
+    __slots__ = ()
+
     interfaces: InterfaceTable
+    net_buffer_list: NetBufferList | None
+    memory: bytearray
+    ip_start: int
+    ip_end: int
 
     # What most indications have, on the class: setting it on each would cost more than the rest.
     source_interface = 0
@@ -47,31 +53,6 @@ class Indication(Deciding):
     """The packet's headers when somebody has parsed them already."""
     _metadata: Metadata | None = None
     _values: tuple[Any, ...] | None = None
-
-    def __init__(
-        self,
-        core: Core,
-        layer: int,
-        inbound: bool,
-        net_buffer_list: NetBufferList | None,
-        memory: bytearray,
-        ip_start: int,
-        ip_end: int,
-        interface: int,
-        interfaces: InterfaceTable,
-    ) -> None:
-        self.core = core
-        self.layer = layer
-        self.inbound = inbound
-        self.flow_context = 0
-        self.action = NONE
-        self.rights = 1
-        self.net_buffer_list = net_buffer_list
-        self.memory = memory
-        self.ip_start = ip_start
-        self.ip_end = ip_end
-        self.interface = interface
-        self.interfaces = interfaces
 
     # -- what is shown ----------------------------------------------------------------------------------
 
@@ -184,4 +165,33 @@ class Indication(Deciding):
         return f"<indication at {Layer(self.layer).name} {self.net_buffer_list!r}>"
 
 
-__all__ = ["READERS", "Indication"]
+class OwnIndication(Indication):
+    """One of data that no path has, with all that is shown of it."""
+
+    def __init__(
+        self,
+        core: Core,
+        layer: int,
+        inbound: bool,
+        net_buffer_list: NetBufferList | None,
+        memory: bytearray,
+        ip_start: int,
+        ip_end: int,
+        interface: int,
+        interfaces: InterfaceTable,
+    ) -> None:
+        self.core = core
+        self.layer = layer
+        self.inbound = inbound
+        self.flow_context = 0
+        self.action = NONE
+        self.rights = 1
+        self.net_buffer_list = net_buffer_list
+        self.memory = memory
+        self.ip_start = ip_start
+        self.ip_end = ip_end
+        self.interface = interface
+        self.interfaces = interfaces
+
+
+__all__ = ["READERS", "Indication", "OwnIndication"]

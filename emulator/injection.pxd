@@ -1,7 +1,19 @@
 cimport cython
 from emulator.flatlist cimport FlatList
 
+cdef class SendParams:
+    cdef public object remote_address
+    cdef public object remote_scope_id
+    cdef public object control_data
+    cdef public object header_include_header
+
+cdef tuple _NOTHING
+
+@cython.locals(made=HeldSendParams)
+cpdef HeldSendParams held_params(SendParams params)
+
 cdef class HeldSendParams:
+    cdef hold(self, SendParams params)
     cdef public object remote_scope_id
     cdef public bytes remote_address
     cdef public tuple _buffers

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from emulator.defaults import set_defaults
@@ -38,7 +37,6 @@ FUNCTION_TYPES = (
 )
 
 
-@dataclass(slots=True)
 class SendParams:
     """Where a transport send goes, and how: the arguments that must outlive the call.
 
@@ -48,10 +46,28 @@ class SendParams:
     """
 
     remote_address: bytes | bytearray | memoryview
-    remote_scope_id: int = 0
-    control_data: bytes | bytearray | memoryview | None = None
-    header_include_header: bytes | bytearray | memoryview | None = None
+    remote_scope_id: int
+    control_data: bytes | bytearray | memoryview | None
+    header_include_header: bytes | bytearray | memoryview | None
     """An IP header of the caller's own, for a raw send (version 1 only)."""
+
+    def __init__(
+        self,
+        remote_address: bytes | bytearray | memoryview,
+        remote_scope_id: int = 0,
+        control_data: bytes | bytearray | memoryview | None = None,
+        header_include_header: bytes | bytearray | memoryview | None = None,
+    ) -> None:
+        self.remote_address = remote_address
+        self.remote_scope_id = remote_scope_id
+        self.control_data = control_data
+        self.header_include_header = header_include_header
+
+    def __repr__(self) -> str:
+        return (
+            f"SendParams({self.remote_address!r}, {self.remote_scope_id!r}, {self.control_data!r}, "
+            f"{self.header_include_header!r})"
+        )
 
 
 _SUCCESS = NtStatus.SUCCESS
@@ -70,6 +86,10 @@ class HeldSendParams:
     _copies: tuple[bytes | None, ...]
 
     def __init__(self, params: SendParams) -> None:
+        self.hold(params)
+
+    def hold(self, params: SendParams) -> None:
+        """Remember what the parameters are now."""
         self.remote_scope_id = params.remote_scope_id
         address, control, header = params.remote_address, params.control_data, params.header_include_header
         self.remote_address = bytes(address)
@@ -112,6 +132,13 @@ class HeldSendParams:
             if not same:
                 return name
         return None
+
+
+def held_params(params: SendParams) -> HeldSendParams:
+    """The same as calling the class."""
+    made = HeldSendParams.__new__(HeldSendParams)
+    made.hold(params)
+    return made
 
 
 class Injection:

@@ -8,7 +8,7 @@ fragments, 23 bits of record id.  This is the only module that knows the bits of
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, NamedTuple
+from typing import Any
 
 from emulator.wfptypes import InjectionState
 
@@ -24,12 +24,33 @@ BRIEF_KEPT = 256
 """Records of packets that have left: one is made and dropped for each packet that goes on by its verdict."""
 
 
-class Entry(NamedTuple):
-    """One injection: which handle, and the context it was given."""
+class Entry:
+    """One injection: which handle, and the context it was given.  Not to be changed."""
 
     handle: object
     context: Any
     serial: int
+
+    def __init__(self, handle: object, context: Any, serial: int) -> None:
+        self.handle = handle
+        self.context = context
+        self.serial = serial
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Entry):
+            return False
+        return self.handle == other.handle and self.context == other.context and self.serial == other.serial
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def entry_of(handle: object, context: Any, serial: int) -> Entry:
+    """The same as calling the class."""
+    made = Entry.__new__(Entry)
+    made.handle = handle
+    made.context = context
+    made.serial = serial
+    return made
 
 
 History = tuple[Entry, ...]
@@ -52,8 +73,8 @@ def injection_state(history: History, handle: object) -> tuple[InjectionState, A
     return InjectionState.INJECTED_BY_OTHER, None
 
 
-class Record(NamedTuple):
-    """What the emulator knows about a packet that is on its way through the kernel."""
+class Record:
+    """What the emulator knows about a packet that is on its way through the kernel.  Not to be changed."""
 
     history: History
     injection: Any
@@ -62,7 +83,12 @@ class Record(NamedTuple):
     """The packet was a fragment when it was marked: a whole packet with this record was reassembled."""
 
 
-_new = tuple.__new__
+def _record(history: History, injection: Any, fragment: bool) -> Record:
+    made = Record.__new__(Record)
+    made.history = history
+    made.injection = injection
+    made.fragment = fragment
+    return made
 
 
 class Ledger:
@@ -89,7 +115,7 @@ class Ledger:
         while number in self._old or number in self._young:
             number = number % ID_MASK + 1
         self._next = number
-        self._young[number] = _new(Record, (history, injection, fragment))
+        self._young[number] = _record(history, injection, fragment)
         return MAGIC << 24 | FRAGMENT_BIT | number if fragment else MAGIC << 24 | number
 
     def brief(self, history: History) -> int:
@@ -129,7 +155,7 @@ class Ledger:
         for table in (self._young, self._old):
             record = table.get(number)
             if record is not None:
-                table[number] = record._replace(injection=None)
+                table[number] = _record(record.history, None, record.fragment)
 
     def rotate(self) -> None:
         """Drop the records made before the last rotation, but for those whose injection is pending."""

@@ -197,6 +197,8 @@ class NetBufferList(FlatList):
     The rest belongs to the emulator; `protocol` is the IP protocol number of the packet, 0 when unknown.
     """
 
+    __slots__ = ()
+
     # -- the packet, without making a NetBuffer ---------------------------------------------------------
 
     @property

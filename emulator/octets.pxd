@@ -1,3 +1,6 @@
+cimport cython
+from emulator cimport spans
+
 cdef class IpView:
     cdef readonly object buffer
     cdef readonly Py_ssize_t start
@@ -9,3 +12,7 @@ cdef class IpView:
     cdef readonly Py_ssize_t transport_offset
     cdef readonly Py_ssize_t fragment_offset
     cdef readonly Py_ssize_t fragment_word
+    cdef bint _has_ports(self) except -1
+
+@cython.locals(view=IpView, size=Py_ssize_t, total=int, fragment=int)
+cpdef IpView view_of(object buffer)

@@ -12,10 +12,9 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address
 from struct import Struct
-from typing import TypeAlias
 
-Buffer: TypeAlias = bytes | bytearray | memoryview
-"""What a view can lie over; a memoryview must be one of single octets."""
+from emulator import spans
+from emulator.spans import Buffer as Buffer
 
 HOP_BY_HOP = 0
 ICMP = 1
@@ -37,12 +36,10 @@ FRAGMENT_HEADER_SIZE = 8
 
 _IPV4_START = Struct("!BBHHHBB").unpack_from
 _IPV6_START = Struct("!IHBB").unpack_from
-_TWO_PORTS = Struct("!HH").unpack_from
 _WORD = Struct("!H").unpack_from
 
-_EXTENSIONS = frozenset(
-    (HOP_BY_HOP, ROUTING, FRAGMENT, AH, DESTINATION_OPTIONS, _MOBILITY, _HIP, _SHIM6)
-)
+_EXTENSIONS = frozenset((HOP_BY_HOP, ROUTING, FRAGMENT, AH, DESTINATION_OPTIONS, _MOBILITY, _HIP, _SHIM6))
+_PLAIN_V4 = 0x45  # the first octet of an IPv4 header without options
 _MOST_EXTENSIONS = 32
 """A chain longer than this is not followed: no real packet has one, and a walk must end soon."""
 
@@ -64,17 +61,9 @@ class IpView:
     """
 
     __slots__ = (
-        "buffer",
-        "end",
-        "fragment_offset",
-        "fragment_word",
-        "header_size",
-        "protocol",
-        "start",
-        "total_length",
-        "transport_offset",
-        "version",
-    )
+        "buffer", "end", "fragment_offset", "fragment_word", "header_size", "protocol", "start", "total_length",
+        "transport_offset", "version",
+    )  # fmt: skip
 
     buffer: Buffer
     start: int
@@ -166,16 +155,16 @@ class IpView:
         """The source address in network order, 4 or 16 octets."""
         start = self.start
         if self.version == 4:
-            return bytes(self.buffer[start + 12 : start + 16])
-        return bytes(self.buffer[start + 8 : start + 24])
+            return spans.span(self.buffer, start + 12, start + 16)
+        return spans.span(self.buffer, start + 8, start + 24)
 
     @property
     def destination(self) -> bytes:
         """The destination address of the IP header in network order, 4 or 16 octets."""
         start = self.start
         if self.version == 4:
-            return bytes(self.buffer[start + 16 : start + 20])
-        return bytes(self.buffer[start + 24 : start + 40])
+            return spans.span(self.buffer, start + 16, start + 20)
+        return spans.span(self.buffer, start + 24, start + 40)
 
     @property
     def hop_limit(self) -> int:
@@ -253,27 +242,22 @@ class IpView:
     @property
     def source_port(self) -> int | None:
         """Of TCP, UDP and the like; None where there is none to read."""
-        at = self.transport_offset
-        if self.protocol not in _PORT_PROTOCOLS or self.fragment_offset or at + 4 > self.end:
-            return None
-        return self.buffer[at] << 8 | self.buffer[at + 1]
+        return spans.word(self.buffer, self.transport_offset) if self._has_ports() else None
 
     @property
     def destination_port(self) -> int | None:
         """Of TCP, UDP and the like; None where there is none to read."""
-        at = self.transport_offset
-        if self.protocol not in _PORT_PROTOCOLS or self.fragment_offset or at + 4 > self.end:
-            return None
-        return self.buffer[at + 2] << 8 | self.buffer[at + 3]
+        return spans.word(self.buffer, self.transport_offset + 2) if self._has_ports() else None
 
     @property
     def ports(self) -> tuple[int, int] | None:
         """Source and destination port in one reading; None where there are none to read."""
         at = self.transport_offset
-        if self.protocol not in _PORT_PROTOCOLS or self.fragment_offset or at + 4 > self.end:
-            return None
-        source, destination = _TWO_PORTS(self.buffer, at)
-        return source, destination
+        return (spans.word(self.buffer, at), spans.word(self.buffer, at + 2)) if self._has_ports() else None
+
+    def _has_ports(self) -> bool:
+        known = self.protocol in _PORT_PROTOCOLS
+        return known and not self.fragment_offset and self.transport_offset + 4 <= self.end
 
     @property
     def icmp_type(self) -> int | None:
@@ -301,6 +285,27 @@ class IpView:
 
     def __repr__(self) -> str:
         return f"<IpView {describe(self.buffer, self.start, self.end)}>"
+
+
+def view_of(buffer: Buffer) -> IpView:
+    """The same as calling the class, for all of a buffer."""
+    view = IpView.__new__(IpView)
+    size = len(buffer)
+    if size >= 20 and spans.word(buffer, 0) >> 8 == _PLAIN_V4:
+        total = spans.word(buffer, 2)
+        fragment = spans.word(buffer, 6)
+        view.buffer = buffer
+        view.start = 0
+        view.version = 4
+        view.header_size = view.transport_offset = 20
+        view.protocol = spans.word(buffer, 8) & 0xFF
+        view.total_length = total
+        view.fragment_word = fragment
+        view.fragment_offset = (fragment & 0x1FFF) << 3
+        view.end = total if 20 <= total < size else size
+    else:
+        view.__init__(buffer)  # type: ignore[misc]
+    return view
 
 
 def extension_size(header: int, length_octet: int) -> int:

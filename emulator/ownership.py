@@ -189,8 +189,9 @@ class Ownership:
         Source: NB-3, NB-5, NB-9.
         """
         call = "FwpsFreeCloneNetBufferList0"
-        suspect = clone.state or clone.kind not in CLONES or flags or clone not in self.live
-        if suspect and not self._freeable(call, clone, CLONES, flags):
+        if (
+            flags or clone.state or (clone.kind != CLONE and clone.kind not in CLONES) or clone not in self.live
+        ) and not self._freeable(call, clone, CLONES, flags):
             return
         first = clone._first
         unchanged = clone.memory is clone.made_of if first is None else clone.structure() == _made(clone)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from emulator.errors import FwpIncompatibleLayer, FwpInvalidParameter
 from emulator.filters import Filter
 from emulator.flows import Flow, FlowKey
-from emulator.indication import Indication
+from emulator.indication import OwnIndication
 from emulator.interfaces import InterfaceTable
 from emulator.layerids import Layer
 from emulator.stream_flow import StreamFlow
@@ -71,7 +71,7 @@ class StreamEngine:
         if layer not in engine.at_layer:
             return True
         header = _header(made.flow.key, made.flow.outbound)
-        seen = Indication(
+        seen = OwnIndication(
             self.core, layer, not made.flow.outbound, None, header, 0, len(header), 0, self.interfaces
         )
         seen.flow = made.flow

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from emulator.filters import Filter
 from emulator.flows import Flow
-from emulator.indication import Indication
+from emulator.indication import Indication, OwnIndication
 from emulator.injection import Injection
 from emulator.ntstatus import NtStatus
 from emulator.stream import ABORT, DISCONNECT, INBOUND_FLAGS, OUTBOUND_FLAGS, IoPacket, StreamData
@@ -316,7 +316,7 @@ class StreamFlow:
 
     def sight(self) -> Indication:
         """An indication of this connection, for conditions and for callouts."""
-        seen = Indication(
+        seen = OwnIndication(
             self.core, self.layer, not self.flow.outbound, None, self._header, 0, len(self._header), 0,
             self.engine.interfaces,
         )  # fmt: skip

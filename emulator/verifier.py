@@ -111,8 +111,8 @@ def _list_left(core: Core, item: NetBufferList, stack: tuple[str, ...]) -> Viola
         return Violation(
             "NB-12", "detach", f"{item!r} is still referenced {item.references} times", made_at=stack, others=events
         )
-    refused = getattr(item, "refused", None)
-    completed = getattr(item, "completed", "")
+    refused = item.notes.refused if item.notes is not None else None
+    completed = item.notes.completed if item.notes is not None else ""
     why = ""
     if refused is not None:
         why = f": {refused[0]} refused it, so no completion comes, and it is still the driver's (GE-2)"

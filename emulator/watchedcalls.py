@@ -62,7 +62,7 @@ class WatchedHandle(InjectionHandle):
         if visit is not None:
             visit.asked = True
         if isinstance(item, WatchedList):
-            item.asked = True
+            item.notes.asked = True
 
     # -- injecting --------------------------------------------------------------------------------------
 
@@ -99,15 +99,15 @@ class WatchedHandle(InjectionHandle):
         items = [item for item in lists if isinstance(item, WatchedList) and self._usable(item)]
         found = self._look(function, items, named)
         for item in items:
-            item.flight_stack = raw_stack()
-            item.digest = item.packets()
+            item.notes.flight_stack = raw_stack()
+            item.notes.digest = item.packets()
         calling = self.core.locks.enter_call(name)
         try:
             call(first, *rest, **named)
         except WfpError as error:
             for item in items:
-                item.refused = (name, str(error), raw_stack())
-                item.digest = item.flight_stack = None
+                item.notes.refused = (name, str(error), raw_stack())
+                item.notes.digest = item.notes.flight_stack = None
             raise
         finally:
             self.core.locks.leave_call(calling)
@@ -140,7 +140,7 @@ class WatchedHandle(InjectionHandle):
         """Whether the list shows what this handle injected before, and nobody asked for its state."""
         if not any(entry.handle is self for entry in item.history):
             return ""
-        if item.asked or (item.visit is not None and item.visit.asked):
+        if item.notes.asked or (item.notes.visit is not None and item.notes.visit.asked):
             return ""
         times = sum(entry.handle is self for entry in item.history)
         return (
@@ -149,7 +149,7 @@ class WatchedHandle(InjectionHandle):
         )
 
     def _injected(self, item: WatchedList) -> None:
-        visit = item.visit
+        visit = item.notes.visit
         if visit is None:
             return
         if visit.ended:
@@ -163,14 +163,14 @@ class WatchedHandle(InjectionHandle):
         item = injection.net_buffer_list
         if isinstance(item, WatchedList):
             self._check_octets(injection, item)
-            item.completed = status.name
+            item.notes.completed = status.name
         calling = self.core.locks.current_call()
         if calling is not None:
             self.core.locks.came_back("the completion function ran", calling)
         super()._give_back(injection, status, dispatch_level)
 
     def _check_octets(self, injection: Injection, item: WatchedList) -> None:
-        digest, item.digest = item.digest, None
+        digest, item.notes.digest = item.notes.digest, None
         if digest is not None and item.packets() != digest:
             self.core.violate(
                 "GE-3",

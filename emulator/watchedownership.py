@@ -35,7 +35,7 @@ class WatchedOwnership(Ownership):
         return made
 
     def _forget(self, item: NetBufferList) -> None:
-        self.watch.adopt(item).freed_stack = raw_stack()
+        self.watch.adopt(item).notes.freed_stack = raw_stack()
         super()._forget(item)
 
     def reference(self, original: NetBufferList | None, intend_to_modify: bool = False) -> None:
@@ -52,7 +52,8 @@ class WatchedOwnership(Ownership):
                 del self._reference_stacks[original]
 
     def made_at(self, item: NetBufferList) -> tuple[str, ...]:
-        return told_stack(getattr(item, "made_stack", None) or self._referenced_at(item))
+        made = item.notes.made_stack if item.notes is not None else None
+        return told_stack(made or self._referenced_at(item))
 
     def leaks(self) -> list[tuple[NetBufferList, tuple[str, ...]]]:
         return [(item, self.made_at(item)) for item, _ in super().leaks()]

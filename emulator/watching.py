@@ -37,28 +37,37 @@ _NOT_USABLE = {
 }
 
 
+class Notes:
+    """What is known about a watched list."""
+
+    def __init__(self, watch: Watch) -> None:
+        self.watch = watch
+        self.made_stack: RawStack | None = None
+        self.freed_stack: RawStack | None = None
+        self.flight_stack: RawStack | None = None
+        self.completed = ""
+        """How its last injection was completed."""
+        self.refused: tuple[str, str, RawStack] | None = None
+        """The last injection call that refused it: which, why, from where."""
+        self.visit: Visit | None = None
+        """The classify in which it was cloned."""
+        self.asked = False
+        """Whether somebody queried its injection state."""
+        self.digest: list[bytes] | None = None
+        """What it held when it went into flight."""
+        self.told_states: tuple[int, ...] = ()
+
+
 class WatchedList(NetBufferList):
     """A list that tells when a driver uses it while it may not."""
 
-    watch: Watch
-    made_stack: RawStack | None = None
-    freed_stack: RawStack | None = None
-    flight_stack: RawStack | None = None
-    completed: str = ""
-    """How its last injection was completed."""
-    refused: tuple[str, str, RawStack] | None = None
-    """The last injection call that refused it: which, why, from where."""
-    visit: Visit | None = None
-    """The classify in which it was cloned."""
-    asked = False
-    """Whether somebody queried its injection state."""
-    digest: list[bytes] | None = None
-    """What it held when it went into flight."""
-    told_states: tuple[int, ...] = ()
+    __slots__ = ()
+
+    notes: Notes
 
     def _used(self, call: str) -> None:
-        if self.state in _NOT_USABLE and self.watch.by_driver():
-            self.watch.misused(self, call)
+        if self.state in _NOT_USABLE and self.notes.watch.by_driver():
+            self.notes.watch.misused(self, call)
 
     @property
     def octets(self) -> bytes:
@@ -71,8 +80,8 @@ class WatchedList(NetBufferList):
 
     def write(self, start: int, octets: bytes | bytearray | memoryview) -> None:
         self._used("writing")
-        if self.state == INDICATED and self.watch.by_driver():
-            self.watch.original_written(self)
+        if self.state == INDICATED and self.notes.watch.by_driver():
+            self.notes.watch.original_written(self)
         super().write(start, octets)
 
     def retreat(self, delta: int, backfill: int = 0) -> None:
@@ -138,32 +147,32 @@ class Watch:
         if not isinstance(item, WatchedList):
             item.__class__ = WatchedList
             assert isinstance(item, WatchedList)
-            item.watch = self
+            item.notes = Notes(self)
         return item
 
     def made(self, item: NetBufferList, stack: RawStack | None) -> None:
         """A driver was given a list."""
         watched = self.adopt(item)
-        watched.made_stack = stack
+        watched.notes.made_stack = stack
         visit = self.visit()
         if visit is not None and item.parent is not None:
-            watched.visit = visit
+            watched.notes.visit = visit
             visit.clones.append(watched)
         elif isinstance(item.parent, WatchedList):
-            watched.visit = item.parent.visit
-            watched.asked = item.parent.asked
+            watched.notes.visit = item.parent.notes.visit
+            watched.notes.asked = item.parent.notes.asked
 
     def misused(self, item: WatchedList, call: str) -> None:
         """A driver uses a list that is not its own to use; told once for each state of the list."""
-        if item.state not in item.told_states:
-            item.told_states += (item.state,)
+        if item.state not in item.notes.told_states:
+            item.notes.told_states += (item.state,)
             rule, why = _NOT_USABLE[item.state]
             self.core.violate(rule, f"{call} a list", f"{item!r}: {why}", item=item)
 
     def original_written(self, item: WatchedList) -> None:
         """A driver writes into a list that the stack shows it; told once for each list."""
-        if INDICATED not in item.told_states:
-            item.told_states += (INDICATED,)
+        if INDICATED not in item.notes.told_states:
+            item.notes.told_states += (INDICATED,)
             self.core.violate(
                 "NB-4",
                 "writing a list",
@@ -176,14 +185,15 @@ class Watch:
         if not isinstance(item, WatchedList):
             return ()
         found = []
-        if item.refused is not None:
-            found.append((f"refused by {item.refused[0]}: {item.refused[1]}", told_stack(item.refused[2])))
-        if item.flight_stack is not None:
-            found.append(("injected", told_stack(item.flight_stack)))
-        if item.completed:
-            found.append((f"completed with {item.completed}", ()))
-        if item.freed_stack is not None:
-            found.append(("freed", told_stack(item.freed_stack)))
+        notes = item.notes
+        if notes.refused is not None:
+            found.append((f"refused by {notes.refused[0]}: {notes.refused[1]}", told_stack(notes.refused[2])))
+        if notes.flight_stack is not None:
+            found.append(("injected", told_stack(notes.flight_stack)))
+        if notes.completed:
+            found.append((f"completed with {notes.completed}", ()))
+        if notes.freed_stack is not None:
+            found.append(("freed", told_stack(notes.freed_stack)))
         return tuple(found)
 
     def by_driver(self) -> bool:
@@ -225,7 +235,7 @@ class Watch:
         visit = Visit(item, name)
         before = None
         if item is not None:
-            self.adopt(item).asked = False
+            self.adopt(item).notes.asked = False
             before = bytes(item.memory)
         calling = self.core.locks.current_call()
         if calling is not None:
@@ -301,7 +311,7 @@ def _on_behalf(path: PurePath) -> bool:
 
 
 def _told(item: NetBufferList) -> bool:
-    return isinstance(item, WatchedList) and INDICATED in item.told_states
+    return isinstance(item, WatchedList) and INDICATED in item.notes.told_states
 
 
 __all__ = ["Visit", "Watch", "WatchedList", "raw_stack"]

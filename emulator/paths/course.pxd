@@ -1,26 +1,33 @@
 cimport cython
-from emulator.flowtracking cimport FlowTracker
+from emulator.coreparts cimport CoreParts
+from emulator.flowtracking cimport Conversation, FlowTracker
 from emulator.arbitration cimport Arbiter
 from emulator.flatlist cimport FlatList
 from emulator.octets cimport IpView
+from emulator.paths.endpoints cimport Endpoints
 from emulator.paths.held cimport Held
 from emulator.paths.plans cimport kind_of
+from emulator.paths.routing cimport Routing
 from emulator.paths.sighted cimport Sighted, sight
 from emulator.paths.steps cimport Plan, Step
 
+cdef int PREROUTING, INPUT, FORWARD, OUTPUT, POSTROUTING, RETIRED, BEGINS, _AGAIN
+
 cdef class Course:
-    cdef dict __dict__
     cdef object __weakref__
-    cdef public object core
+    cdef public CoreParts core
     cdef public Arbiter engine
-    cdef public object endpoints
-    cdef public object routing
+    cdef public Endpoints endpoints
+    cdef public Routing routing
     cdef public FlowTracker tracker
     cdef public object interfaces
     cdef public dict plans
     cdef public object forwards
     cdef public bint checks_all
     cdef public object both_ways
+    cdef public object passes_at_output
+    cdef public object reset
+    cpdef meet(self, int hook, Held held, tuple history, long long interface, int flags)
     @cython.locals(view=IpView, plan=Plan, steps=tuple)
     cpdef prerouting(self, Held held, tuple history, long long interface, int flags)
     @cython.locals(view=IpView, version=int, plan=Plan, unsure=bint)
@@ -33,7 +40,7 @@ cdef class Course:
     cpdef postrouting(self, Held held, tuple history, long long interface, int flags)
     @cython.locals(step=Step)
     cpdef _walk(self, tuple steps, Held held, tuple history, long long interface, int flags)
-    @cython.locals(step=Step, due=int)
+    @cython.locals(step=Step, due=int, found=Conversation, tracker=FlowTracker)
     cpdef _flow(self, Plan plan, bint inbound, Held held, tuple history, long long interface, int flags)
     @cython.locals(seen=Sighted)
     cpdef indicate(self, Step step, Held held, tuple history, long long interface, int flags)

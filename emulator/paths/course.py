@@ -82,13 +82,6 @@ class Course:
         """IP versions of which both directions are seen, so that an answer is known as one."""
         self.reset: Callable[[Held, IpView, bool], None] = lambda held, view, inbound: None
         """Close a connection, one of whose packets this is; True for an incoming one (CO-20)."""
-        self.at: dict[int, Callable[[Held, History, int, int], Indication | None]] = {
-            PREROUTING: self.prerouting,
-            INPUT: self.input,
-            FORWARD: self.forward,
-            OUTPUT: self.output,
-            POSTROUTING: self.postrouting,
-        }
 
     def replan(self, hooks: set[tuple[int, int]]) -> None:
         """Take over which layers have filters now, and which hooks are watched for them."""
@@ -98,6 +91,16 @@ class Course:
     def path_mtu(self, destination: bytes, interface: int) -> int:
         """The largest packet that leaves whole for a destination, octets.  Source: MD-12."""
         return self.routing.mtu(destination, self.interfaces.get(interface))
+
+    def meet(self, hook: int, held: Held, history: History, interface: int, flags: int) -> Indication | None:
+        """A packet meets a hook."""
+        if hook == OUTPUT:
+            return self.output(held, history, interface, flags)
+        if hook == POSTROUTING:
+            return self.postrouting(held, history, interface, flags)
+        if hook == PREROUTING:
+            return self.prerouting(held, history, interface, flags)
+        return self.input(held, history, interface, flags)
 
     # -- the hooks --------------------------------------------------------------------------------------
 
@@ -132,7 +135,7 @@ class Course:
         if unsure and transport_checksum_ok(view) is False:  # the kernel will drop it, unseen (NR-7)
             return self._unfit(held, history, interface, flags, _CHECKSUM_INVALID)
         if plan.finds and not has_handler(view):
-            found = held.endpoint = self.endpoints.of_packet(view, held.first_octets(), True, interface)
+            found = held.endpoint = self.endpoints.find(held.key(), view, True, interface)
             if found is None and view.protocol in (TCP, UDP):
                 reason = _ENDPOINT_NOT_FOUND if view.protocol == TCP else _PORT_UNREACHABLE
                 return self._unfit(held, history, interface, flags, reason)
@@ -182,7 +185,7 @@ class Course:
         found: Conversation | None = None
         due = 0
         if plan.tracks:
-            found, due = tracker.look(held.seen(), held.first_octets(), inbound)
+            found, due = tracker.find(held.key(), held.seen(), held.first_octets(), inbound)
         if found is not None:
             held.flow = found.flow
         elif held.flow is not None:
@@ -250,7 +253,7 @@ class Course:
 
     def _may_pass(self, seen: PathIndication) -> bool:
         """What the callouts decide."""
-        passed = self.engine.classify(seen)
+        passed = self.engine.judge(seen)
         if seen.item is not None:
             self._take_back(seen.item, seen)
         return passed

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from emulator.flowtracking import wire_key
+from emulator.flowtracking import WireKey, wire_key
 from emulator.octets import ICMP, ICMPV6, TCP, UDP, IpView
 from netns.errors import LabError
 from netns.sockets import RawSocket, SocketFound, SocketLookup
@@ -107,10 +107,14 @@ class Endpoints:
 
         `header` is the packet's first 44 octets, `interface` where it came in or goes out.
         """
-        key = (inbound, interface, wire_key(view, header))
-        found = self._cache.get(key, _NOT_ASKED)
+        return self.find(wire_key(view, header), view, inbound, interface)
+
+    def find(self, key: WireKey, view: IpView, inbound: bool, interface: int) -> Endpoint | None:
+        """The same, by the packet's key."""
+        asked = (inbound, interface, key)
+        found = self._cache.get(asked, _NOT_ASKED)
         if found is _NOT_ASKED:
-            found = self._cache[key] = self._find(view, inbound, interface)
+            found = self._cache[asked] = self._find(view, inbound, interface)
         return found  # type: ignore[no-any-return]
 
     def _find(self, view: IpView, inbound: bool, interface: int) -> Endpoint | None:
@@ -127,6 +131,9 @@ class Endpoints:
         """Whether its socket is still open (TS-4); a raw one counts while its number is there."""
         if endpoint.closed or endpoint.round == self._round:
             return not endpoint.closed
+        return self._still_there(endpoint)
+
+    def _still_there(self, endpoint: Endpoint) -> bool:
         if endpoint.is_raw:
             size = 4 if endpoint.protocol != ICMPV6 else 16
             gone = all(item.inode != endpoint.key for size in (size, 20 - size) for item in self._raw_sockets(size))

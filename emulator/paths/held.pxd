@@ -1,7 +1,10 @@
 cimport cython
-from emulator.octets cimport IpView
+from emulator cimport spans
+from emulator.flowtracking cimport wire_key
+from emulator.octets cimport IpView, view_of
 from emulator.origin cimport Origin
 from emulator.paths.queued cimport QueuedPacket
+
 
 cdef class Held(Origin):
     cdef public object path
@@ -17,10 +20,14 @@ cdef class Held(Origin):
     cdef public bint passes_through
     cdef public IpView known_view
     cdef public bytes known_header
+    cdef public tuple known_key
     cpdef IpView seen(self)
     cpdef bytes keep_header(self)
     cpdef object changed_octets(self)
     cpdef bytes first_octets(self)
+    @cython.locals(header=bytes, key=tuple)
+    cpdef tuple key(self)
+    @cython.locals(size=Py_ssize_t)
     cpdef bint has_first_header(self) except -1
     cpdef bytes first_destination(self)
 

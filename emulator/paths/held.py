@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from emulator import spans
 from emulator.defaults import set_defaults
-from emulator.octets import IpView
+from emulator.flowtracking import WireKey, wire_key
+from emulator.octets import IpView, view_of
 from emulator.offload import finished
 from emulator.origin import Origin
 
@@ -43,6 +45,8 @@ class Held(Origin):
     """It came for an address of another interface, or left from one: weak-host traffic (FW-7)."""
     known_view: IpView | None
     known_header: bytes | None
+    known_key: WireKey | None
+    """Of that header."""
 
     def __init__(self, path: PacketPath, packet: QueuedPacket, version: int) -> None:
         self.path = path
@@ -54,7 +58,7 @@ class Held(Origin):
         """Its headers, parsed once somebody wants to know."""
         view = self.known_view
         if view is None:
-            view = self.known_view = IpView(self.packet.payload)
+            view = self.known_view = view_of(self.packet.payload)
         return view
 
     @property
@@ -66,7 +70,7 @@ class Held(Origin):
         """Its first 44 octets as they arrived; called before anybody gets a list, who may change them."""
         header = self.known_header
         if header is None:
-            header = self.known_header = bytes(self.packet.payload[:HEADER_OCTETS])
+            header = self.known_header = spans.span(self.packet.payload, 0, HEADER_OCTETS)
         return header
 
     @property
@@ -82,12 +86,24 @@ class Held(Origin):
 
     def first_octets(self) -> bytes:
         """The first 44 octets as they are now."""
-        return bytes(self.packet.payload[:HEADER_OCTETS]) if self.edited else self.keep_header()
+        if self.edited and not spans.alike(self.packet.payload, 0, self.keep_header()):
+            return spans.span(self.packet.payload, 0, HEADER_OCTETS)
+        return self.keep_header()
+
+    def key(self) -> WireKey:
+        """What it has in common with the packets of its flow that go the same way."""
+        header = self.first_octets()
+        if header is not self.known_header:
+            return wire_key(self.seen(), header)
+        key = self.known_key
+        if key is None:
+            key = self.known_key = wire_key(self.seen(), header)
+        return key
 
     def has_first_header(self) -> bool:
         """Whether its IP header is the one that it arrived with; False also where that is not known any more."""
         size = self.seen().header_size
-        return size <= HEADER_OCTETS and self.packet.payload.startswith(self.keep_header()[:size])
+        return size <= HEADER_OCTETS and spans.begins(self.packet.payload, self.keep_header(), size)
 
     def first_destination(self) -> bytes:
         """The destination address that it arrived with, network order."""
@@ -113,5 +129,5 @@ def hold(path: PacketPath, packet: QueuedPacket, version: int) -> Held:
 set_defaults(
     Held,
     info=None, settled=False, blocked=False, absorbed=False, flow=None, authorisation_due=False, passes_through=False,
-    known_view=None, known_header=None,
+    known_view=None, known_header=None, known_key=None,
 )  # fmt: skip

@@ -26,8 +26,7 @@ _ABOUT_ERRORS = frozenset(int(layer) for layer in Layer if "ICMP_ERROR" in layer
 class PathIndication(Sighted, Indication):  # type: ignore[override]
     """A packet of the queue, at any layer."""
 
-    devices: tuple[int, int] | None = None
-    """Source and destination interface where those are not what the queue says."""
+    __slots__ = ()
 
     @property
     def interfaces(self) -> InterfaceTable:  # type: ignore[override]
@@ -45,14 +44,13 @@ class PathIndication(Sighted, Indication):  # type: ignore[override]
     @property
     def destination_interface(self) -> int:  # type: ignore[override]
         """Where a forwarded packet is to leave; 0 for any other."""
-        if self.devices is not None:
-            return self.devices[1]
-        arrival = self.held.packet.arrival
-        return arrival.out_device if arrival.in_device else 0
+        return leaves_by(self)
 
 
 class IpIndication(PathIndication):
     """A packet at an IP-packet layer."""
+
+    __slots__ = ()
 
     @property
     def fragment(self) -> tuple[int, int, int] | None:  # type: ignore[override]
@@ -76,16 +74,12 @@ class IpIndication(PathIndication):
 class EndpointIndication(PathIndication):
     """A packet at a layer where its socket counts."""
 
+    __slots__ = ()
+
     @property
     def endpoint(self) -> Endpoint | None:
         """The socket it belongs to: the endpoint handle itself.  None for one that the stack made (TS-4, MD-7)."""
-        held = self.held
-        found: Endpoint | None = held.endpoint
-        if found is NOT_ASKED:
-            found = held.endpoint = find_endpoint(self)
-        if found is not None and not self.inbound and not held.edited:
-            found.header = held.header
-        return found
+        return endpoint_of(self)
 
     @property
     def raw_sender(self) -> bool:
@@ -112,6 +106,25 @@ class EndpointIndication(PathIndication):
         return _RAW_HEADER if self.raw_sender else 0
 
 
+def leaves_by(seen: PathIndication) -> int:
+    """The device by which a forwarded packet is to leave; 0 for any other."""
+    if seen.devices is not None:
+        return seen.devices[1]
+    arrival = seen.held.packet.arrival
+    return arrival.out_device if arrival.in_device else 0
+
+
+def endpoint_of(seen: PathIndication) -> Endpoint | None:
+    """The socket that the packet of an indication belongs to, looked for once; it learns what header it sends."""
+    held = seen.held
+    found: Endpoint | None = held.endpoint
+    if found is NOT_ASKED:
+        found = held.endpoint = find_endpoint(seen)
+    if found is not None and not seen.inbound and not held.edited:
+        found.header = held.keep_header()
+    return found
+
+
 def find_endpoint(seen: PathIndication) -> Endpoint | None:
     """The socket that the packet of an indication belongs to."""
     held = seen.held
@@ -124,4 +137,4 @@ def find_endpoint(seen: PathIndication) -> Endpoint | None:
         else:  # it belongs to the sender of the packet it is about
             octets = bytes(error.buffer[error.start : error.start + 44])
             return endpoints.of_packet(error, octets, not seen.inbound, 0)
-    return endpoints.of_packet(view, held.first_octets(), seen.inbound, seen.interface)
+    return endpoints.find(held.key(), view, seen.inbound, seen.interface)

@@ -16,7 +16,7 @@ from emulator.interfaces import SUB_INTERFACE
 from emulator.looping import Chain, handles_of, told
 from emulator.netbuffer import CREATED
 from emulator.ntstatus import NtStatus
-from emulator.octets import UDP, IpView, Malformed, flaw
+from emulator.octets import UDP, IpView, Malformed, flaw, view_of
 from emulator.offload import finished
 from emulator.paths.departures import Departures
 from emulator.paths.forward import EXEMPT_MARK, ForwardSender
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from emulator.paths.packets import PacketPath
 
 _SUCCESS = NtStatus.SUCCESS
+_VERDICT_HOOKS = tuple(sum(1 << hook for hook in VERDICT_HOOKS[number]) for number in range(5))
+"""By injection function, a bit for each hook."""
 _LOOPBACK_FLAG = 1
 _ZONE = 0x0FFFFFFF
 
@@ -145,7 +147,7 @@ class Injector:
         function = injection.function
         item = injection.net_buffer_list
         packet = held.packet
-        if packet.arrival.hook not in VERDICT_HOOKS[function] or item._first is not None:
+        if not _VERDICT_HOOKS[function] >> packet.arrival.hook & 1 or item._first is not None:
             return False
         if item.memory is not packet.payload:
             return False
@@ -156,7 +158,7 @@ class Injector:
         if other:
             if flaw(packet.payload, VERSION_OF_FAMILY[injection.family]) is not None:
                 return False
-            view = IpView(packet.payload)
+            view = view_of(packet.payload)
         if not self._same_way(injection, held, view, other):
             return False
         held.known_view = view
@@ -234,7 +236,7 @@ class Injector:
             self._authorisation_skipped(injection, held)
         history = injection.history
         for hook in REENTRY[injection.function]:
-            seen = self.course.at[hook](held, history, interface, flags)
+            seen = self.course.meet(hook, held, history, interface, flags)
             if seen is not None:
                 self.guard.blocked(held.seen(), history)
                 self._stopped_again(injection, held, seen)

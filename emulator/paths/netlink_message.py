@@ -196,24 +196,14 @@ def bind_message(number: int, limits: QueueLimits, sequence: int) -> bytes:
     return _message(CONFIG, NLM_F_ACK, sequence, number, b"".join(body))
 
 
-PLAIN = struct.Struct("=28sI")
-"""A verdict without payload: prefix, token."""
-PLAIN_MARKED = struct.Struct("=28sIHHI")
-"""... prefix, token, attribute header and mark (network order)."""
-REWRITE = struct.Struct("=I24sIHH")
-"""The start of a verdict with payload: length, prefix without its length, token, header of the payload."""
-REWRITE_MARKED = struct.Struct("=I24sIHHIHH")
-MARK_OCTETS = 8
 PADDING = (b"", b"\0", b"\0\0", b"\0\0\0")
 """What ends a message of n octets, by -n % 4."""
 
 
-def prefix(number: int, verdict: Verdict, *, marked: bool = False, up_to: bool = False) -> bytes:
+def prefix(number: int, verdict: Verdict, *, up_to: bool = False) -> bytes:
     """The 28 octets of a verdict message before the packet id; `up_to` settles all ids up to it at once.
 
     No acknowledgement is asked for: the kernel answers a refused message in any case.
     """
     body = ATTRIBUTE.pack(12, VERDICT_HEADER) + struct.pack(">II", verdict, 0)
-    if marked:
-        body += _attribute(MARK, bytes(4))
     return _message(VERDICT_BATCH if up_to else VERDICT, 0, 0, number, body)[:REST_AT]

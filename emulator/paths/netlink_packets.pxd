@@ -1,5 +1,6 @@
 cimport cython
-from emulator.paths.queued cimport QueuedPacket
+from emulator.paths cimport netlink_heads
+from emulator.paths.queued cimport Arrival, QueuedPacket
 
 cdef class PacketReader:
     cdef dict __dict__
@@ -7,5 +8,5 @@ cdef class PacketReader:
     cdef public object _tally
     cdef public dict _layouts
     cdef public tuple _last
-    @cython.locals(packets=list, at=Py_ssize_t, octets=Py_ssize_t, rest_at=Py_ssize_t, fields=tuple, packet=QueuedPacket, fixed=tuple)
+    @cython.locals(packets=list, at=Py_ssize_t, octets=Py_ssize_t, payload_at=Py_ssize_t, packet=QueuedPacket, arrival=Arrival, start=bytes, middle=bytes, end=bytes, marked=bint)
     cpdef list read(self, bytearray buffer, object offsets, object lengths)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import socket
-import struct
 from collections import Counter
 from collections.abc import Collection, Iterable
 from typing import Final
 
+from emulator.paths import netlink_heads
 from emulator.paths.netlink_message import (
     NLMSG_ERROR,
     PACKET,
@@ -24,16 +23,13 @@ LAYOUTS_KEPT: Final = 16
 """Forms of messages: with and without mark, time, link-layer address, and so on."""
 ARRIVALS_KEPT: Final = 256
 """Ways in one form: hooks, devices and neighbours. Who changes its address each time cannot make us keep more."""
-UNREAD: Final = struct.Struct("=I20sI").unpack_from
-"""Stands for a layout where none is known; it matches nothing."""
+UNREAD: Final = b"\xff" * 21
+"""Stands for what messages begin with where nothing is known; it matches nothing."""
 LEAST_PAYLOAD: Final = 4
 """The length an attribute says that has no octets."""
 
 Recognised = tuple[Layout, tuple[object, ...], Arrival]
 """Form, fixed fields, and what they say."""
-
-htonl = socket.htonl
-
 
 class PacketReader:
     """Reads the messages of some queue numbers, and counts what it cannot use.
@@ -55,36 +51,35 @@ class PacketReader:
         Their octets are copied out of the buffer. From the last offset on it has room for the longest message.
         """
         packets: list[QueuedPacket] = []
-        append = packets.append
         last = self._last
-        unpack_from, rest_at = UNREAD, 0
-        fixed: tuple[object, ...] = ()
-        packet: QueuedPacket
+        start, middle, end, payload_at, marked = UNREAD, b"", b"", 4, False
+        layout: Layout | None = None
         if last is not None:
-            layout, fixed, arrival = last
-            unpack_from, rest_at = layout.unpack_from, layout.payload_at - 4
+            layout, arrival = last[0], last[2]
+            start, middle, end, payload_at = _same(last)
+            marked = layout.marked
         for at, octets in zip(offsets, lengths, strict=False):
-            fields = unpack_from(buffer, at)
-            # A message just like the one before costs this line, any other the search of `_recognised`.
-            if fields[1::2] != fixed or fields[0] != octets or not fields[-2] == octets - rest_at >= LEAST_PAYLOAD:
+            # A message just like the one before costs this look, any other the search of `_recognised`.
+            if not netlink_heads.fits(buffer, at, octets, start, middle, end, payload_at, marked):
                 last = self._recognised(buffer, at, octets)
                 if last is None:
-                    unpack_from, fixed = UNREAD, ()
+                    start = UNREAD
                     continue
-                layout, fixed, arrival = last
-                unpack_from, rest_at = layout.unpack_from, layout.payload_at - 4
-                fields = unpack_from(buffer, at)
-            payload = buffer[at + rest_at + 4 : at + octets]
+                layout, arrival = last[0], last[2]
+                start, middle, end, payload_at = _same(last)
+                marked = layout.marked
+            payload = netlink_heads.piece(buffer, at + payload_at, at + octets)
+            assert layout is not None
             if layout.rare:
-                packet = layout.fill(fields, payload, arrival)
+                packet: QueuedPacket = layout.fill(layout.unpack_from(buffer, at), payload, arrival)
                 self._tally["truncated"] += packet.original_octets > 0
             else:
                 packet = QueuedPacket.__new__(QueuedPacket)
-                packet.token = fields[2]
+                packet.token = netlink_heads.token(buffer, at)
                 packet.payload = payload
                 packet.arrival = arrival
-                packet.mark = htonl(fields[4]) if layout.marked else 0
-            append(packet)
+                packet.mark = netlink_heads.mark(buffer, at + 28 + len(middle)) if marked else 0
+            packets.append(packet)
         self._last = last
         return packets
 
@@ -129,3 +124,16 @@ class PacketReader:
             layout.arrivals.clear()
         fixed = layout.unpack_from(data)[1::2]
         return layout, fixed, layout.arrivals.setdefault(fixed, found.arrival)
+
+
+def _same(known: Recognised) -> tuple[bytes, bytes, bytes, int]:
+    """What messages have in common with the one that was recognised; nothing where each is read in full."""
+    layout, fixed, _ = known
+    if layout.rare:
+        return UNREAD, b"", b"", layout.payload_at
+    start, middle = fixed[0], fixed[1]
+    end = fixed[2] if layout.marked else b""
+    assert isinstance(start, bytes)
+    assert isinstance(middle, bytes)
+    assert isinstance(end, bytes)
+    return start, middle, end, layout.payload_at

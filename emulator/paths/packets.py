@@ -19,6 +19,7 @@ from emulator.paths.books import Books
 from emulator.paths.course import Course
 from emulator.paths.groups import FragmentGroups
 from emulator.paths.held import Held, hold
+from emulator.paths.netlink_verdicts import settle
 from emulator.paths.plans import FORWARD, INPUT, OUTPUT, POSTROUTING, PREROUTING, Plans
 from emulator.paths.queue import PacketQueue, Verdict
 from emulator.paths.queued import QueuedPacket
@@ -34,9 +35,11 @@ LOOP_LIMIT = 32
 """Injections of one packet that count as a loop (GE-13)."""
 _PLAIN_V4 = 0x45
 """The first octet of an IPv4 header without options."""
-_ACCEPT, _DROP = Verdict.ACCEPT, Verdict.DROP
+_ACCEPT, _DROP = int(Verdict.ACCEPT), int(Verdict.DROP)
+_SUCCESS = NtStatus.SUCCESS
 _ABSORB = int(ClassifyOutFlag.ABSORB)
 _LOOPBACK = int(ConditionFlag.IS_LOOPBACK)
+_MAGIC = MAGIC
 
 
 class PacketPath:
@@ -79,13 +82,6 @@ class PacketPath:
         """Of the packet that was sent last by a socket."""
         self.unseen: set[int] = set()
         """Records of packets that no layer may see, although they pass the hooks (FW-3)."""
-        self._handlers = {
-            PREROUTING: self._prerouting,
-            INPUT: self._input,
-            FORWARD: self._forward,
-            OUTPUT: self._output,
-            POSTROUTING: self._postrouting,
-        }
 
     @property
     def interfaces(self) -> InterfaceTable:
@@ -118,7 +114,7 @@ class PacketPath:
                 gc.enable()
 
     def _show(self, packets: list[QueuedPacket]) -> None:
-        handlers, hooks, after = self._handlers, self.books.hooks, self.after_packet
+        hooks, after = self.books.hooks, self.after_packet
         for packet in packets:
             hook = packet.arrival.hook
             book = hooks[hook]
@@ -129,13 +125,25 @@ class PacketPath:
                 continue
             record = None
             mark = packet.mark
-            if mark >> 24 == MAGIC:
+            if mark >> 24 == _MAGIC:
                 record = self.ledger.record(mark)
                 if record is not None and self.unseen and mark & ID_MASK in self.unseen:
                     self._pass_unseen(packet, hook)
                     continue
-            handlers[hook](hold(self, packet, version), record)
+            self._meet(hook, hold(self, packet, version), record)
             after()
+
+    def _meet(self, hook: int, held: Held, record: Record | None) -> None:
+        if hook == FORWARD:
+            self._forward(held, record)
+        elif hook == OUTPUT:
+            self._output(held, record)
+        elif hook == INPUT:
+            self._input(held, record)
+        elif hook == PREROUTING:
+            self._prerouting(held, record)
+        else:
+            self._postrouting(held, record)
 
     def _prerouting(self, held: Held, record: Record | None) -> None:
         interface = held.packet.arrival.in_device
@@ -214,7 +222,7 @@ class PacketPath:
 
     def _pass(self, packet: QueuedPacket, hook: int) -> None:
         assert self.queue is not None
-        self.queue.settle(packet, _ACCEPT)
+        settle(self.queue, packet, _ACCEPT, None, False, 0)
         self.books.hooks[hook].passed += 1
 
     def _pass_unseen(self, packet: QueuedPacket, hook: int) -> None:
@@ -225,7 +233,7 @@ class PacketPath:
         if hook == POSTROUTING:
             octets = self.exact.pop(number, None)
             self.unseen.discard(number)
-        self.queue.settle(packet, _ACCEPT, octets)
+        settle(self.queue, packet, _ACCEPT, octets, False, 0)
         self.books.hooks[hook].passed += 1
 
     def _passed(
@@ -241,7 +249,7 @@ class PacketPath:
         assert self.queue is not None
         held.settled = True
         octets = payload or (held.changed_octets() if held.edited else None)
-        self.queue.settle(held.packet, _ACCEPT, octets, mark)
+        settle(self.queue, held.packet, _ACCEPT, octets, mark is not None, mark or 0)
         book = self.books.hooks[hook]
         book.passed += 1
         if record is not None and record.injection is not None and (final or self.is_last(hook, held)):
@@ -249,7 +257,7 @@ class PacketPath:
                 self.ledger.forget(held.packet.mark)
             else:
                 self.ledger.settle(held.packet.mark)
-            self.completed(record.injection, NtStatus.SUCCESS)
+            self.completed(record.injection, _SUCCESS)
 
     def leaves(self, hook: int, held: Held) -> bool:
         """True when a packet that passes `hook`, its last one, is then gone: to a socket, or out of a device.
@@ -276,7 +284,7 @@ class PacketPath:
             self.guard.blocked(held.seen(), record.history, held.packet.mark & ID_MASK)
             if record.injection is not None:
                 self.ledger.settle(held.packet.mark)
-                self.completed(record.injection, NtStatus.SUCCESS if absorbed else NtStatus.DATA_NOT_ACCEPTED)
+                self.completed(record.injection, _SUCCESS if absorbed else NtStatus.DATA_NOT_ACCEPTED)
         if not absorbed:
             self.course.discarded(held, seen)
         held.absorbed = absorbed
@@ -299,7 +307,7 @@ class PacketPath:
         assert self.queue is not None
         held.settled = True
         self.held.pop(held, None)
-        self.queue.settle(held.packet, _DROP)
+        settle(self.queue, held.packet, _DROP, None, False, 0)
         book = self.books.hooks[held.packet.arrival.hook]
         if held.absorbed:
             book.absorbed += 1
@@ -326,7 +334,7 @@ class PacketPath:
         assert self.queue is not None
         held.settled = True
         self.held.pop(held, None)
-        self.queue.settle(held.packet, _ACCEPT, payload, mark)
+        settle(self.queue, held.packet, _ACCEPT, payload, True, mark)
         book = self.books.hooks[held.packet.arrival.hook]
         book.reinjected += 1
 
@@ -337,7 +345,7 @@ class PacketPath:
             self.groups.give_up()
         for held in list(self.held):
             held.settled = True
-            self.queue.settle(held.packet, _DROP)
+            settle(self.queue, held.packet, _DROP, None, False, 0)
             self.books.hooks[held.packet.arrival.hook].abandoned += 1
         self.held.clear()
 

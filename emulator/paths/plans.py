@@ -15,7 +15,7 @@ from emulator.layerids import Layer
 from emulator.octets import IpView
 from emulator.paths.indicated import EndpointIndication, IpIndication, PathIndication
 from emulator.paths.queue import HookNumber
-from emulator.paths.steps import Offsets, Plan, Step
+from emulator.paths.steps import Offsets, Plan, Step, transport, whole
 
 PREROUTING, INPUT, FORWARD, OUTPUT, POSTROUTING = (int(hook) for hook in HookNumber)
 
@@ -39,11 +39,6 @@ def kind_of(view: IpView) -> int:
     return DATAGRAM
 
 
-def whole(view: IpView) -> tuple[int, int]:
-    """Data from the IP header on."""
-    return view.start, view.start
-
-
 def behind_ip(view: IpView) -> tuple[int, int]:
     """Data from the transport header on, the IP header in front of it."""
     return view.start, view.transport_offset
@@ -52,10 +47,6 @@ def behind_ip(view: IpView) -> tuple[int, int]:
 def payload(view: IpView) -> tuple[int, int]:
     """Data from the payload on (ICMP: from its header), the headers in front of it."""
     return view.start, view.indicated_offset
-
-
-def _transport(view: IpView) -> tuple[int, int]:
-    return view.transport_offset, view.transport_offset
 
 
 def _embedded(view: IpView) -> tuple[int, int]:
@@ -82,13 +73,13 @@ _IN_IP = _Row("INBOUND_IPPACKET", True, behind_ip, kind=IpIndication)
 _OUT_IP = _Row("OUTBOUND_IPPACKET", False, whole, kind=IpIndication)
 _ROUTED = _Row("IPFORWARD", True, whole, kind=PathIndication)
 _IN_TRANSPORT = _Row("INBOUND_TRANSPORT", True, payload)
-_OUT_TRANSPORT = _Row("OUTBOUND_TRANSPORT", False, _transport)
+_OUT_TRANSPORT = _Row("OUTBOUND_TRANSPORT", False, transport)
 _ACCEPT = _Row("ALE_AUTH_RECV_ACCEPT", True, payload, BEGINS | REACCEPTS)
 # A packet of the other direction than the flow's asks again, too (LA-16, MD-8).
-_REACCEPT = _Row("ALE_AUTH_RECV_ACCEPT", False, _transport, REACCEPTS)
+_REACCEPT = _Row("ALE_AUTH_RECV_ACCEPT", False, transport, REACCEPTS)
 _RECONNECT = _Row("ALE_AUTH_CONNECT", True, payload, RECONNECTS)
 _IN_FLOW = _Row("ALE_FLOW_ESTABLISHED", True, payload, ESTABLISHES)
-_OUT_FLOW = _Row("ALE_FLOW_ESTABLISHED", False, _transport, ESTABLISHES)
+_OUT_FLOW = _Row("ALE_FLOW_ESTABLISHED", False, transport, ESTABLISHES)
 
 # (hook, kind) -> layer groups in the order a packet meets them.
 _ROWS: Mapping[tuple[int, int], tuple[_Row, ...]] = {
@@ -105,14 +96,14 @@ _ROWS: Mapping[tuple[int, int], tuple[_Row, ...]] = {
     ),
     (INPUT, ICMP_ERROR): (_IN_TRANSPORT, _Row("INBOUND_ICMP_ERROR", True, _embedded)),
     (OUTPUT, TCP): (
-        _BEGIN, _Row("ALE_AUTH_CONNECT", False, _transport, BEGINS | RECONNECTS, with_data=False), _REACCEPT, _OUT_FLOW,
-        _Row("STREAM_PACKET", False, _transport), _OUT_TRANSPORT,
+        _BEGIN, _Row("ALE_AUTH_CONNECT", False, transport, BEGINS | RECONNECTS, with_data=False), _REACCEPT, _OUT_FLOW,
+        _Row("STREAM_PACKET", False, transport), _OUT_TRANSPORT,
     ),
     (OUTPUT, DATAGRAM): (
-        _BEGIN, _Row("ALE_AUTH_CONNECT", False, _transport, BEGINS | RECONNECTS), _REACCEPT, _OUT_FLOW,
-        _Row("DATAGRAM_DATA", False, _transport), _OUT_TRANSPORT,
+        _BEGIN, _Row("ALE_AUTH_CONNECT", False, transport, BEGINS | RECONNECTS), _REACCEPT, _OUT_FLOW,
+        _Row("DATAGRAM_DATA", False, transport), _OUT_TRANSPORT,
     ),
-    (OUTPUT, ICMP_ERROR): (_Row("OUTBOUND_ICMP_ERROR", False, _transport), _OUT_TRANSPORT),
+    (OUTPUT, ICMP_ERROR): (_Row("OUTBOUND_ICMP_ERROR", False, transport), _OUT_TRANSPORT),
 }  # fmt: skip
 
 _TRACKED_KINDS = (TCP, DATAGRAM)

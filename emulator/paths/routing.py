@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from netns.namespace import Namespace
 
 KEPT: Final = 1024
+_NOT_ASKED: Final[Any] = object()
 
 
 class Routing:
@@ -29,11 +30,12 @@ class Routing:
     def find(self, destination: bytes, interface: int = 0) -> Route | None:
         """The route to an address (network order), out of `interface` when that is not 0; None without one."""
         key = (destination, interface)
-        if key not in self._routes:
+        found = self._routes.get(key, _NOT_ASKED)
+        if found is _NOT_ASKED:
             if len(self._routes) >= KEPT:
                 self._routes.clear()
-            self._routes[key] = self._ask(destination, interface)
-        return self._routes[key]
+            found = self._routes[key] = self._ask(destination, interface)
+        return found  # type: ignore[no-any-return]
 
     def mtu(self, destination: bytes, interface: Interface | None) -> int:
         """The largest packet that leaves whole for an address, octets: the route's, else the device's."""

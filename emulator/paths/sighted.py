@@ -5,7 +5,7 @@ Who decides by fields alone, or not even by them, spares it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from emulator.deciding import NONE, Deciding
 from emulator.defaults import set_defaults
@@ -15,6 +15,7 @@ from emulator.netbuffer import NetBufferList
 if TYPE_CHECKING:
     from emulator.core import Core
     from emulator.ledger import History
+    from emulator.metadata import Metadata
     from emulator.octets import IpView
     from emulator.paths.held import Held
     from emulator.paths.indicated import PathIndication
@@ -34,6 +35,11 @@ class Sighted(Deciding):
     """Where the list's data start was when it was made."""
     offset: int
     """Its data offset then."""
+    devices: tuple[int, int] | None
+    """Source and destination interface where those are not what the queue says."""
+    discard: tuple[int, int, int] | None
+    _metadata: Metadata | None
+    _values: tuple[Any, ...] | None
 
     def __init__(self, core: Core, step: Step, held: Held, history: History, interface: int, flags: int) -> None:
         self.core = core
@@ -61,7 +67,13 @@ class Sighted(Deciding):
         held = self.held
         held.keep_header()
         view = held.seen()
-        base, start = self.step.offsets(view)
+        step = self.step
+        if step.whole:
+            base = start = view.start
+        elif step.transport:
+            base = start = view.transport_offset
+        else:
+            base, start = step.offsets(view)
         item = new_list(NetBufferList, held.packet.payload, start, view.end, STACK, self.history, held)
         item.base = base
         item.state = RETIRED if self.ended else INDICATED
@@ -117,4 +129,4 @@ def sight(core: Core, step: Step, held: Held, history: History, interface: int, 
     return seen
 
 
-set_defaults(Sighted, item=None, start=0, offset=0)
+set_defaults(Sighted, item=None, start=0, offset=0, devices=None, discard=None, _metadata=None, _values=None)

@@ -2,7 +2,9 @@ cdef class Step:
     cdef public int layer
     cdef public bint inbound
     cdef public object offsets
-    cdef public object kind
+    cdef public bint whole
+    cdef public bint transport
+    cdef public type kind
     cdef public int due
     cdef public bint with_data
 

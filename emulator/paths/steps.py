@@ -13,6 +13,16 @@ if TYPE_CHECKING:
 Offsets = Callable[[IpView], tuple[int, int]]
 
 
+def whole(view: IpView) -> tuple[int, int]:
+    """Data from the IP header on."""
+    return view.start, view.start
+
+
+def transport(view: IpView) -> tuple[int, int]:
+    """Data from the transport header on, nothing in front of it."""
+    return view.transport_offset, view.transport_offset
+
+
 class Step:
     """One layer a packet is shown at: where its memory begins for the callout, and where its data starts."""
 
@@ -20,6 +30,9 @@ class Step:
     """-1 for the place where a flow begins, which is no layer."""
     inbound: bool
     offsets: Offsets
+    whole: bool
+    """Whether those are `whole`, which need not be asked then; likewise `transport`."""
+    transport: bool
     kind: type[PathIndication]
     due: int
     """Shown only for packets that are one of these to their flow: BEGINS, ESTABLISHES, …; 0 for all."""
@@ -38,6 +51,8 @@ class Step:
         self.layer = layer
         self.inbound = inbound
         self.offsets = offsets
+        self.whole = offsets is whole
+        self.transport = offsets is transport
         self.kind = kind
         self.due = due
         self.with_data = with_data

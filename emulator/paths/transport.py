@@ -147,11 +147,12 @@ class TransportSender:
         """
         if injection.endpoint:
             return False
-        header = held.header
-        plain = header[8:9] == b"\x40" and not header[1] if header[0] >> 4 == 4 else header[7:8] == b"\x40"
-        if plain and held.view.source == self.routing.source(held.view.destination):
+        header = held.keep_header()
+        view = held.seen()
+        hop_limit = header[8] if header[0] >> 4 == 4 else header[7]
+        plain = hop_limit == DEFAULT_HOP_LIMIT and (header[0] >> 4 != 4 or not header[1])
+        if plain and view.source == self.routing.source(view.destination):
             return False  # nothing could be lost
-        view = held.view
         return self.endpoints.of_packet(view, held.header, False, held.packet.arrival.out_device) is not None
 
     def _mtu(self, remote: bytes) -> int:

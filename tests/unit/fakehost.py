@@ -11,7 +11,7 @@ from emulator.callout import RegisteredCallout
 from emulator.core import Core
 from emulator.filters import Filter
 from emulator.handle import InjectionHandle
-from emulator.indication import Indication
+from emulator.indication import Indication, OwnIndication
 from emulator.injection import Injection
 from emulator.interfaces import Interface, InterfaceTable
 from emulator.layers import DataStart, Layer, layer_info, layer_of
@@ -125,7 +125,7 @@ class FakeHost:
         item.base = 0 if inbound else start
         item.state = INDICATED
         item.protocol = view.protocol
-        return Indication(self.core, layer, inbound, item, memory, 0, len(memory), interface, INTERFACES)
+        return OwnIndication(self.core, layer, inbound, item, memory, 0, len(memory), interface, INTERFACES)
 
     def show(self, seen: Indication) -> bool:
         """Classify an indication, then end the validity of its list; True when it may pass."""

@@ -80,7 +80,8 @@ def test_an_injection_appends_to_the_history_of_the_list(function: str) -> None:
     call.make()
     injection = call.host.submitted[0]
     assert injection.history[:-1] == past
-    assert injection.history[-1][:2] == (call.handle, 0x1234)
+    last = injection.history[-1]
+    assert (last.handle, last.context) == (call.handle, 0x1234)
 
 
 @pytest.mark.parametrize("function", ["network_send", "transport_send", "forward"])

@@ -28,8 +28,8 @@ def unused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def test_every_module_with_declared_types_is_compiled_and_there() -> None:
     declared = {path.relative_to(PACKAGE).with_suffix("") for path in PACKAGE.rglob("*.pxd")}
-    assert {".".join(path.parts) for path in declared} <= set(compiled.MODULES)
-    assert all(Path(compiled.source(name)).is_file() for name in compiled.MODULES)
+    assert {".".join(path.parts) for path in declared} <= {*compiled.MODULES, *compiled.BY_POINTERS}
+    assert all(Path(compiled.source(name)).is_file() for name in (*compiled.MODULES, *compiled.BY_POINTERS))
 
 
 def test_this_process_uses_all_of_one_kind() -> None:

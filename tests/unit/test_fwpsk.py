@@ -35,7 +35,7 @@ from emulator.fwpsk import (
     Fwpsk,
 )
 from emulator.headers import build_ip_header
-from emulator.indication import Indication
+from emulator.indication import Indication, OwnIndication
 from emulator.injection import Injection
 from emulator.interfaces import Interface, InterfaceTable
 from emulator.ledger import History
@@ -203,7 +203,7 @@ class Host:
         memory = bytearray(packet)
         item = NetBufferList(memory, IpView(memory).transport_offset, len(memory), STACK, history)
         table = InterfaceTable((Interface(2, "eth0"),))
-        seen = Indication(self.core, layer, False, item, memory, 0, len(memory), 2, table)
+        seen = OwnIndication(self.core, layer, False, item, memory, 0, len(memory), 2, table)
         seen.endpoint = ENDPOINT
         self.core.engine.classify(seen)
         self.core.ownership.retire(item)

@@ -67,7 +67,7 @@ from emulator.errors import (
 )
 from emulator.filters import UNIVERSAL, WeightRange
 from emulator.headers import build_ip_header
-from emulator.indication import Indication
+from emulator.indication import Indication, OwnIndication
 from emulator.interfaces import InterfaceTable
 from emulator.layerids import Layer
 from emulator.wdk import (
@@ -93,7 +93,7 @@ def shown(layer: int, protocol: int = 17) -> Indication:
     payload = bytes([8, 0, 0, 0, 0, 1, 0, 1]) if protocol == 1 else bytes([3, 232, 0, 53, 0, 8, 0, 0])
     memory = bytearray(build_ip_header(6 if six else 4, *ends, protocol, payload))
     core = Core(lambda injection: None)
-    return Indication(core, layer, False, None, memory, 0, len(memory), 2, InterfaceTable())
+    return OwnIndication(core, layer, False, None, memory, 0, len(memory), 2, InterfaceTable())
 
 
 def condition(key: str, match: int, kind: int, content: Any) -> FWPM_FILTER_CONDITION0:

@@ -13,7 +13,7 @@ from emulator.filters import Filter
 from emulator.flows import FlowKey
 from emulator.fwpsk import FWPS_CALLOUT0, FWPS_CALLOUT1, FWPS_CALLOUT2, Fwpsk
 from emulator.headers import build_ip_header
-from emulator.indication import Indication
+from emulator.indication import Indication, OwnIndication
 from emulator.interfaces import InterfaceTable
 from emulator.ntstatus import nt_success
 from emulator.wdk import (
@@ -79,7 +79,7 @@ class Driver:
     def show(self, packet: bytes = PACKET) -> Indication:
         memory = bytearray(packet)
         item = self.core.ownership.create_from(packet)
-        seen = Indication(
+        seen = OwnIndication(
             self.core, FWPS_LAYER_IPFORWARD_V4, False, item, memory, 0, len(memory), 2, InterfaceTable()
         )
         self.core.engine.classify(seen)

@@ -12,7 +12,7 @@ from emulator.core import Core
 from emulator.edge.fwpsk_classify import FWPS_CLASSIFY_OUT0, FWPS_FILTER0, as_classify
 from emulator.filters import UNIVERSAL, Condition, Filter, MatchType, SubLayer
 from emulator.headers import build_ip_header
-from emulator.indication import Indication
+from emulator.indication import Indication, OwnIndication
 from emulator.interfaces import InterfaceTable
 from emulator.wdk import (
     FWP_ACTION_BLOCK,
@@ -35,7 +35,7 @@ PACKET = build_ip_header(4, bytes([10, 0, 0, 1]), bytes([10, 0, 0, 2]), 17, byte
 def indication(core: Core, layer: int = FWPS_LAYER_OUTBOUND_IPPACKET_V4) -> Indication:
     memory = bytearray(PACKET)
     item = core.ownership.create_from(PACKET)
-    return Indication(core, layer, False, item, memory, 0, len(memory), 2, InterfaceTable())
+    return OwnIndication(core, layer, False, item, memory, 0, len(memory), 2, InterfaceTable())
 
 
 def new_core() -> Core:

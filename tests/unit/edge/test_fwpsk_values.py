@@ -17,7 +17,7 @@ from emulator.fwpsk import (
     FWPS_IS_METADATA_FIELD_PRESENT,
 )
 from emulator.headers import build_ip_header
-from emulator.indication import Indication
+from emulator.indication import Indication, OwnIndication
 from emulator.interfaces import Interface, InterfaceTable
 from emulator.layerids import Layer
 from emulator.layers import field_index, layer_info, layer_of
@@ -46,7 +46,7 @@ def shown(group: str, version: int, *, inbound: bool, payload: bytes | None = No
     memory = bytearray(build_ip_header(version, *ends, protocol, data))
     core = Core(lambda injection: None)
     item = NetBufferList(memory, 0, len(memory), STACK)
-    return Indication(core, layer_of(group, version), inbound, item, memory, 0, len(memory), 2, TABLE)
+    return OwnIndication(core, layer_of(group, version), inbound, item, memory, 0, len(memory), 2, TABLE)
 
 
 def value(seen: Indication, name: str) -> Any:
@@ -170,7 +170,7 @@ def test_a_link_local_destination_has_a_scope() -> None:
     memory = bytearray(build_ip_header(6, LOCAL[6], link_local, 17, pack("!HHHH", 1000, 53, 8, 0)))
     item = NetBufferList(memory, 40, len(memory), STACK)
     layer = Layer.OUTBOUND_TRANSPORT_V6
-    seen = Indication(Core(lambda injection: None), layer, False, item, memory, 0, len(memory), 2, TABLE)
+    seen = OwnIndication(Core(lambda injection: None), layer, False, item, memory, 0, len(memory), 2, TABLE)
     scope = FWPS_INCOMING_METADATA_VALUES0(seen).remoteScopeId
     assert (scope, scope.Value, scope.Zone, scope.Level) == (2, 2, 2, 0)
 
@@ -203,7 +203,7 @@ def test_a_discard_is_described() -> None:
     assert FWPS_INCOMING_METADATA_VALUES0(seen).discardMetadata.discardReason == POISON
     memory = seen.memory
     layer = Layer.INBOUND_TRANSPORT_V4_DISCARD
-    seen = Indication(seen.core, layer, True, seen.net_buffer_list, memory, 0, len(memory), 2, TABLE)
+    seen = OwnIndication(seen.core, layer, True, seen.net_buffer_list, memory, 0, len(memory), 2, TABLE)
     seen.discard = (1, 2, 3)
     told = FWPS_INCOMING_METADATA_VALUES0(seen).discardMetadata
     assert (told.discardModule, told.discardReason, told.filterId) == (1, 2, 3)

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emulator.paths.netlink_heads import verdict
 from emulator.paths.netlink_message import (
-    PLAIN,
-    REWRITE_MARKED,
     Layout,
     Malformed,
     bind_message,
@@ -161,18 +160,17 @@ def test_binding_is_one_message_that_sets_everything() -> None:
 
 def test_a_verdict_is_28_octets_and_the_id() -> None:
     token = int.from_bytes(b"\0\0\0\x29", "little")
-    assert PLAIN.pack(prefix(7, Verdict.DROP), token) == bytes.fromhex(
+    assert verdict(prefix(7, Verdict.DROP), token, False, 0, -1) == bytes.fromhex(
         "20000000 0103 0100 00000000 00000000 00 00 0007  0c00 0200 00000000 00000029"
     )
-    assert PLAIN.pack(prefix(7, Verdict.ACCEPT, up_to=True), token)[4:] == bytes.fromhex(
+    assert verdict(prefix(7, Verdict.ACCEPT, up_to=True), token, False, 0, -1)[4:] == bytes.fromhex(
         "0303 0100 00000000 00000000 00 00 0007  0c00 0200 00000001 00000029"
     )
 
 
 def test_a_rewrite_carries_mark_and_payload() -> None:
     token = int.from_bytes(b"\0\0\0\x29", "little")
-    mark = int.from_bytes(b"\x81\0\0\2", "little")
-    head = REWRITE_MARKED.pack(44 + 3, prefix(7, Verdict.ACCEPT)[4:], token, 8, 3, mark, 4 + 3, 10)
+    head = verdict(prefix(7, Verdict.ACCEPT), token, True, 0x81000002, 3)
     assert head == bytes.fromhex(
         "2f000000 0103 0100 00000000 00000000 00 00 0007  0c00 0200 00000001 00000029  0800 0300 81000002  0700 0a00"
     )

@@ -42,7 +42,7 @@ class Desk:
         self.books = Books()
         self.outbox = Outbox(self.books.injections)
         core = Core(self.outbox.submit)
-        course = Course(core, cast(Any, SimpleNamespace()), cast(Any, SimpleNamespace()))
+        course = Course(core, cast(Any, None), cast(Any, None))
         packets = PacketPath(core, self.books, course, self.outbox.done)
         nothing = cast(Any, SimpleNamespace())
         self.outbox.injector = Injector(packets, NetworkInjector(nothing), nothing, self.outbox.done)

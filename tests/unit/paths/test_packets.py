@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -44,7 +43,7 @@ def as_it_was() -> Iterator[None]:
 @pytest.mark.usefixtures("as_it_was")
 def test_the_collector_rests_during_a_burst_and_is_then_as_before_even_after_a_failure(collects: bool) -> None:
     core = Core(lambda injection: None)
-    course = Course(core, cast(Any, SimpleNamespace()), cast(Any, SimpleNamespace()))
+    course = Course(core, cast(Any, None), cast(Any, None))
     path = PacketPath(core, Books(), course, lambda injection, status: None)
     path.queue = burst = cast(Any, Burst())
     (gc.enable if collects else gc.disable)()
