@@ -21,7 +21,7 @@ KVM_DEVICE = "/dev/kvm"
 TRIAL_SECONDS = 10.0
 TRIAL_PASSED = b"wfplab-trial-ok"
 TIME_FACTOR = {"kvm": 2.0, "tcg": 20.0}
-"""By how much time-outs grow. Under software emulation programs take 5 to 13 times as long, and two share a processor."""
+"""By how much time-outs grow. Under software emulation programs take 5 to 13 times as long, and two at a time run."""
 
 BULK_SHARE = {"kvm": 1, "tcg": 8}
 """What part of their packets and octets tests of bulk move: an eighth, where software emulates."""
