@@ -30,6 +30,7 @@ LAB_TESTS = ("test_network_batches.py",)
 
 
 @pytest.mark.lab
+@pytest.mark.host_only("compiles the core, and runs unit tests")
 @pytest.mark.timeout(600)
 def test_the_other_twin_passes_the_same_tests() -> None:
     environment = {key: value for key, value in os.environ.items() if key != compiled.PURE}
