@@ -10,9 +10,7 @@ import socket
 from struct import Struct
 from typing import Final, NamedTuple
 
-from emulator.checksums import ipv4_header_checksum_ok
 from emulator.interfaces import AddressType, InterfaceTable
-from emulator.octets import IpView, flaw
 
 MOST: Final = 128
 """Packets of a batch."""
@@ -20,6 +18,8 @@ MOST_OCTETS: Final = 1 << 18
 KNOWN_SOURCES: Final = 1024
 NOT_ORDINARY, TAKEN, FULL = 0, 1, 2
 
+_IPV4: Final = Struct("!BxHHH4x4s4s").unpack_from
+_IPV6: Final = Struct("!B3xH2x16s16s").unpack_from
 _MARK: Final = Struct("I").pack
 _SO_MARK: Final = 36
 _CANNOT_SEND: Final = (AddressType.MULTICAST, AddressType.BROADCAST)
@@ -62,7 +62,8 @@ class SendBatch:
         if type(memory) not in (bytes, bytearray) or not 0 <= start <= end <= len(memory):
             return NOT_ORDINARY
         octets = bytes(memoryview(memory)[start:end])
-        if flaw(octets, version) is not None or not self._is_ordinary(IpView(octets), len(octets)):
+        source = _source_of_ordinary4(octets) if version == 4 else _source_of_ordinary6(octets)
+        if source is None or not (source in self._sources or self._may_send(source)):
             return NOT_ORDINARY
         if self.size == MOST or self._octets + len(octets) > MOST_OCTETS:
             return FULL
@@ -98,22 +99,34 @@ class SendBatch:
                 refused.append(Refused(place, error.errno or 0, mark))
         return refused
 
-    def _is_ordinary(self, view: IpView, size: int) -> bool:
-        source, destination = view.source, view.destination
-        if view.total_length != size or not self._may_send(source):
-            return False
-        if view.version == 6:
-            return destination[0] != 0xFF and not (destination[0] == 0xFE and destination[1] & 0xC0 == 0x80)
-        if view.identification == 0 and view.is_fragment:
-            return False
-        return ipv4_header_checksum_ok(view) and (destination[0] != 127 or source[0] == 127)
-
     def _may_send(self, source: bytes) -> bool:
-        if source in self._sources:
-            return True
         if self.interfaces.address_type(source) in _CANNOT_SEND:
             return False
         if len(self._sources) >= KNOWN_SOURCES:
             self._sources.clear()
         self._sources.add(source)
         return True
+
+
+def _source_of_ordinary4(octets: bytes) -> bytes | None:
+    """The source address of a packet that the kernel sends as it is; None for any other octets."""
+    if len(octets) < 20:
+        return None
+    first, total, number, fragment, source, destination = _IPV4(octets)
+    size = (first & 15) << 2
+    if first >> 4 != 4 or not 20 <= size <= total or total != len(octets):
+        return None
+    if not number and fragment & 0x3FFF:  # the kernel would give one to each fragment
+        return None
+    if int.from_bytes(octets[:size], "big") % 0xFFFF:  # a right checksum makes the sum of 16-bit words 0xFFFF
+        return None
+    return source if destination[0] != 127 or source[0] == 127 else None
+
+
+def _source_of_ordinary6(octets: bytes) -> bytes | None:
+    if len(octets) < 40:
+        return None
+    first, length, source, destination = _IPV6(octets)
+    if first >> 4 != 6 or length + 40 != len(octets) or destination[0] == 0xFF:
+        return None
+    return None if destination[0] == 0xFE and destination[1] & 0xC0 == 0x80 else source

@@ -63,7 +63,7 @@ class Departures:
             or item.info is not None
             or len(injection.history) > 1
             or injection.preserve_id
-            or packets.guard._blocked
+            or not packets.guard.idle
             or self.sockets.on_send is not None
         ):
             return False

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from emulator.checksums import fix_checksums
+from emulator.checksums import fix_checksums, ipv4_header_checksum_ok
 from emulator.headers import build_ip_header
-from emulator.interfaces import Interface, InterfaceTable
+from emulator.interfaces import AddressType, Interface, InterfaceTable
+from emulator.octets import IpView, Malformed, flaw
 from emulator.paths.batch import FULL, MOST, MOST_OCTETS, NOT_ORDINARY, TAKEN, SendBatch
+from emulator.paths.sending import needs_scope
 
+TELLING = (0, 1, 0x20, 0x45, 0x60, 0x7F, 0xE0, 0xFE, 0xFF)
+"""Octets that mean something where some field of a header begins."""
 OWN4, PEER4 = bytes((10, 0, 0, 1)), bytes((10, 0, 0, 2))
 OWN6, PEER6 = bytes.fromhex("fd00" + "00" * 13 + "01"), bytes.fromhex("fd00" + "00" * 13 + "02")
 
@@ -60,6 +67,42 @@ def test_what_is_no_packet_of_the_version_or_not_where_it_should_be_is_not_taken
     assert SendBatch().take(octets + b"more", 0, size + 4, version) == NOT_ORDINARY
     assert SendBatch().take(memoryview(octets), 0, size, version) == NOT_ORDINARY  # type: ignore[arg-type]
     assert taken(edited(version, (0, 0x75), fix=False), version) == NOT_ORDINARY
+
+
+def ordinary(octets: bytes, version: int) -> bool:
+    """The same in the words of what sends packets one by one."""
+    if flaw(octets, version) is not None:
+        return False
+    view = IpView(octets)
+    source, destination = view.source, view.destination
+    kind = InterfaceTable().address_type(source)
+    return (
+        view.total_length == len(octets)
+        and kind not in (AddressType.MULTICAST, AddressType.BROADCAST)
+        and not needs_scope(destination)
+        and (version == 6 or destination[0] != 127 or source[0] == 127)
+        and (version == 6 or (ipv4_header_checksum_ok(view) and not (view.identification == 0 and view.is_fragment)))
+    )
+
+
+@pytest.mark.rule("NS-2", "NS-11", "NS-14", "NS-19")
+@settings(max_examples=300, deadline=None)
+@given(
+    version=st.sampled_from([4, 6]),
+    changes=st.lists(st.tuples(st.integers(0, 41), st.sampled_from(TELLING)), max_size=4),
+    cut=st.integers(0, 60),
+    fix=st.booleans(),
+)
+def test_what_is_taken_is_what_could_be_sent_one_by_one(
+    version: int, changes: list[tuple[int, int]], cut: int, fix: bool
+) -> None:
+    octets = edited(version, *[(place % 32, value) for place, value in changes], fix=False)
+    if cut > 50:
+        octets = octets[: cut - 50]
+    if fix and version == 4 and octets[0] >> 4 == 4 and len(octets) >= 20:
+        with suppress(Malformed):
+            fix_checksums(octets)
+    assert (taken(octets, version) == TAKEN) is ordinary(bytes(octets), version)
 
 
 @pytest.mark.rule("NS-19")
