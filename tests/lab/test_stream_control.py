@@ -180,7 +180,7 @@ def test_d17_one_flow_is_never_classified_twice_at_once(pair: Pair, driver: Driv
         seen.stream.count_bytes_enforced = 100
         inside[seen.flow_handle] -= 1
 
-    octets = os.urandom(bulk(250_000))
+    octets = os.urandom(bulk(250_000, least=125_000))  # enough for both threads to have their turns
     with Worker() as worker, pair.host.driver("lower", weight=0x20) as second:
         driver.add(upper, "STREAM", family)
         second.add(lower, "STREAM", family)
@@ -191,7 +191,7 @@ def test_d17_one_flow_is_never_classified_twice_at_once(pair: Pair, driver: Driv
                 sender.join()
         wait_for(lambda: not pair.host.stack.stream.counts()["live"])
     assert worst == 1
-    assert segments >= bulk(10_000)
+    assert segments >= bulk(10_000, least=5_000)
     assert len(threads) == 2
 
 
