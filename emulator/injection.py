@@ -92,7 +92,7 @@ class HeldSendParams:
         """Remember what the parameters are now."""
         self.remote_scope_id = params.remote_scope_id
         address, control, header = params.remote_address, params.control_data, params.header_include_header
-        self.remote_address = bytes(address)
+        self.remote_address = address if type(address) is bytes else bytes(address)
         self._buffers = ()
         self._copies = _NOTHING
         if control is not None or header is not None or type(address) is not bytes:

@@ -22,6 +22,8 @@ cdef class Course:
     cdef public FlowTracker tracker
     cdef public object interfaces
     cdef public dict plans
+    cdef public list _plan_at
+    cdef Plan _plan(self, int hook, int version, int kind)
     cdef public object forwards
     cdef public bint checks_all
     cdef public object both_ways

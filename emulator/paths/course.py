@@ -71,7 +71,9 @@ class Course:
         self.routing = routing
         self.tracker = FlowTracker(core.engine.flows.table)
         self.interfaces = InterfaceTable()
-        self.plans: Plans = make_plans(set())
+        self.plans: Plans = {}
+        self._plan_at: list[Plan] = []
+        self._take(set())
         self.forwards: frozenset[int] = frozenset()
         """IP versions that this host forwards: only there is weak-host traffic shown at IPFORWARD (FW-5)."""
         self.passes_at_output: frozenset[int] = frozenset()
@@ -85,8 +87,16 @@ class Course:
 
     def replan(self, hooks: set[tuple[int, int]]) -> None:
         """Take over which layers have filters now, and which hooks are watched for them."""
-        self.plans = make_plans(self.engine.layers())
+        self._take(self.engine.layers())
         self.both_ways = frozenset(version for version in (4, 6) if {(INPUT, version), (OUTPUT, version)} <= hooks)
+
+    def _take(self, layers: set[int]) -> None:
+        self.plans = plans = make_plans(layers)
+        ways = [(hook, version) for hook in (PREROUTING, INPUT, FORWARD, OUTPUT, POSTROUTING) for version in (4, 6)]
+        self._plan_at = [plans[hook, version, kind] for hook, version in ways for kind in range(3)]
+
+    def _plan(self, hook: int, version: int, kind: int) -> Plan:
+        return self._plan_at[hook * 6 + (3 if version == 6 else 0) + kind]
 
     def path_mtu(self, destination: bytes, interface: int) -> int:
         """The largest packet that leaves whole for a destination, octets.  Source: MD-12."""
@@ -107,7 +117,7 @@ class Course:
     def prerouting(self, held: Held, history: History, interface: int, flags: int) -> Indication | None:
         """A packet has come in; a fragment is shown as a packet and then as a fragment (LA-20, LA-21)."""
         view = held.seen()
-        plan = self.plans[PREROUTING, view.version, 0]
+        plan = self._plan(PREROUTING, view.version, 0)
         steps = plan.steps
         if not view.is_fragment:
             return self._walk(steps, held, history, interface, flags)
@@ -117,7 +127,7 @@ class Course:
 
     def reassembled(self, held: Held, history: History, interface: int, flags: int) -> Indication | None:
         """A packet was put together from fragments that PREROUTING has shown (LA-20)."""
-        steps = self.plans[PREROUTING, held.version, 0].steps
+        steps = self._plan(PREROUTING, held.version, 0).steps
         return self._walk(steps, held, history, interface, flags | _REASSEMBLED)
 
     def input(self, held: Held, history: History, interface: int, flags: int) -> Indication | None:
@@ -128,7 +138,7 @@ class Course:
             seen = self._passes_in(held, history, interface, flags)
             if seen is not None:
                 return seen
-        plan = self.plans[INPUT, version, kind_of(view)]
+        plan = self._plan(INPUT, version, kind_of(view))
         if not plan.finds and not plan.tracks:
             return None
         unsure = held.packet.arrival.checksum_unverified or held.edited or self.checks_all
@@ -143,7 +153,7 @@ class Course:
 
     def forward(self, held: Held, history: History, interface: int, flags: int) -> Indication | None:
         """A packet is on its way through this host."""
-        plan = self.plans[FORWARD, held.version, 0]
+        plan = self._plan(FORWARD, held.version, 0)
         if not plan.steps:
             return None
         return self.indicate(plan.steps[0], held, history, interface, flags)  # there is one at most
@@ -153,7 +163,7 @@ class Course:
         view = held.seen()
         if view.version in self.passes_at_output:
             return self._passes_out(held, history, interface, flags)
-        plan = self.plans[OUTPUT, view.version, kind_of(view)]
+        plan = self._plan(OUTPUT, view.version, kind_of(view))
         if not plan.steps:
             return None
         return self._flow(plan, False, held, history, interface, flags)
@@ -161,7 +171,7 @@ class Course:
     def postrouting(self, held: Held, history: History, interface: int, flags: int) -> Indication | None:
         """A packet of this host is about to leave, whole."""
         version = held.version
-        seen = self._walk(self.plans[POSTROUTING, version, 0].steps, held, history, interface, flags)
+        seen = self._walk(self._plan(POSTROUTING, version, 0).steps, held, history, interface, flags)
         if seen is None and version in self.forwards:
             return self._passes_out(held, history, interface, flags)
         return seen
@@ -281,7 +291,7 @@ class Course:
 
     def _passes_in(self, held: Held, history: History, interface: int, flags: int) -> Indication | None:
         """A packet for an address of another interface is shown as one that passes through (FW-7)."""
-        steps = self.plans[FORWARD, held.version, 0].steps
+        steps = self._plan(FORWARD, held.version, 0).steps
         owner = self.interfaces.owner(held.seen().destination) if steps else None
         if owner is None or owner.index == interface or owner.loopback or flags & 1:
             return None
@@ -289,7 +299,7 @@ class Course:
 
     def _passes_out(self, held: Held, history: History, interface: int, flags: int) -> Indication | None:
         """A packet from an address of another interface is shown as one that passes through (FW-7)."""
-        steps = self.plans[FORWARD, held.version, 0].steps
+        steps = self._plan(FORWARD, held.version, 0).steps
         owner = self.interfaces.owner(held.seen().source) if steps else None
         if owner is None or owner.index == interface or owner.loopback or flags & 1:
             return None

@@ -19,7 +19,7 @@ from typing import Final, TextIO
 from emulator import compiled
 from netns.errors import LabError, MissingFeature
 
-_FLAGS: Final = ("-O2", "-fPIC", "-shared", "-fno-strict-aliasing", "-fwrapv", "-w")
+_FLAGS: Final = ("-O2", "-DNDEBUG", "-fPIC", "-fno-plt", "-shared", "-fno-strict-aliasing", "-fwrapv", "-w")
 _DIRECTIVES: Final = ("annotation_typing=False", "infer_types=False")
 
 
