@@ -43,7 +43,7 @@ def run_tests(
     arguments: ForPytest = None,
     kernel: Kernels = None,
     accel: Acceleration = "auto",
-    minutes: Minutes = 60.0,
+    minutes: Minutes = 90.0,
     memory: Memory = 1024,
 ) -> None:
     """Run the lab suite in a guest, with every feature required."""
@@ -56,7 +56,7 @@ def run(
     arguments: ForRun = None,
     kernel: Kernels = None,
     accel: Acceleration = "auto",
-    minutes: Minutes = 60.0,
+    minutes: Minutes = 90.0,
     memory: Memory = 1024,
 ) -> None:
     """Run scenarios in a guest."""
@@ -69,7 +69,7 @@ def doctor(
     kernel: Kernels = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")] = False,
     accel: Acceleration = "auto",
-    minutes: Minutes = 60.0,
+    minutes: Minutes = 90.0,
     memory: Memory = 1024,
 ) -> None:
     """Say what a kernel lacks, and what that means."""

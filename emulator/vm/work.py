@@ -18,7 +18,7 @@ from emulator.vm.machine import Acceleration, End, Size, boot, choose_accelerati
 from emulator.vm.scratch import scratch_folder
 
 FAILED = 1
-MINUTES = 60.0
+MINUTES = 90.0
 MARK = b"\1"
 """What lines of a guest's standard error begin with."""
 
