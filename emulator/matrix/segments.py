@@ -22,6 +22,9 @@ from netns.patience import patient
 PORT, OTHER_PORT = 7000, 7001
 TEXT = b"a conversation by segments"
 
+_OF_A_HANDSHAKE = 3
+"""Segments: each follows when the one before has arrived."""
+
 
 def measure_segments(place: Place, cell: Cell, family: AddressFamily) -> str:
     """One cell by TCP, in every direction that connections are opened in; what was seen, in words.
@@ -60,7 +63,7 @@ def _one_way(
         driver.add(callout, cell.layer, family)
         trigger.holding = True
         with _dialling(place, way, family) as client:
-            place.canary(way.name, family).come()
+            _shown(place, way, family)
             for listener in (plain, other):
                 expect("connected while the injections wait", _waits(listener), False)
             expect("blocked", sum(callout.taken.values()) > 0, True)
@@ -95,6 +98,13 @@ def talk(client: socket.socket, listener: socket.socket, seconds: float) -> byte
         accepted.sendall(heard)
         accepted.shutdown(socket.SHUT_WR)
         return b"".join(iter(lambda: client.recv(4096), b""))
+
+
+def _shown(place: Place, way: Way, family: AddressFamily) -> None:
+    """Return when every segment of a handshake has been shown that nobody withholds."""
+    for _ in range(_OF_A_HANDSHAKE):
+        place.canary(way.name, family).come()  # what was sent before has come to the queue
+        place.stack.loop.call(place.stack.packets.drain)
 
 
 def _waits(listener: socket.socket) -> bool:
