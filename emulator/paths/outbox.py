@@ -78,8 +78,11 @@ class Outbox:
     def done(self, injection: Injection, status: NtStatus) -> None:
         """One packet of an injection is through or stopped; the last one completes the list.
 
-        The first failing status counts for the whole list.  Source: CF-5, NS-17, OR-7.
+        The first failing status counts for the whole list.  A packet that had vanished, and comes late after all, has
+        been completed with the rest.  Source: CF-1, CF-5, NS-17, OR-7.
         """
+        if injection.packets_left <= 0:
+            return
         injection.packets_left -= 1
         if status is not _SUCCESS and nt_success(injection.status) and not nt_success(status):
             injection.status = status

@@ -107,3 +107,18 @@ def test_the_last_packet_completes_and_the_first_failure_counts() -> None:
     assert handle == [NtStatus.DATA_NOT_ACCEPTED]
     book: InjectionBook = desk.books.injections
     assert (book.completed, book.failed) == (1, 1)
+
+
+@pytest.mark.rule("CF-1")
+def test_a_packet_that_had_vanished_and_comes_late_completes_nothing_again() -> None:
+    """Such as a fragment that was received, and waited in the kernel for the rest of its datagram."""
+    desk, lists = Desk(), Lists()
+    injection = made(lists, packets=2)
+    desk.outbox.wait_for(injection)
+    injection.packets_left = 1
+    desk.outbox.done(injection, NtStatus.DATA_NOT_ACCEPTED)
+    assert lists == [NtStatus.DATA_NOT_ACCEPTED]
+    for _ in range(2):
+        desk.outbox.done(injection, NtStatus.SUCCESS)
+    assert lists == [NtStatus.DATA_NOT_ACCEPTED]
+    assert (desk.books.injections.completed, desk.books.injections.failed) == (1, 1)
