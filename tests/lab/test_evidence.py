@@ -265,10 +265,11 @@ def test_a_packet_still_held_when_its_host_closes_is_abandoned_in_trace_and_book
 
     def keep(seen: Any) -> None:
         if 5000 not in (seen.view.ports or ()):
-            return seen.permit()  # the host's kernel has something to say of its own
+            seen.permit()  # the host's kernel has something to say of its own
+            return
         kept.append(seen.clone())
         seen.block(absorb=True)
-        return arrived.set()
+        arrived.set()
 
     with Pair() as pair, recorded(pair, tmp_path) as evidence:
         registered = pair.host.stack.core.engine.callouts.register(keep)
