@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from subprocess import SubprocessError
 from typing import Any, Final, TextIO
 
 from emulator.bench.place import Place, machine
@@ -57,7 +58,7 @@ def one(place: Place, row: Row | Skipped) -> Outcome:
             result.limit = row.limit(result) if row.limit is not None else place.limit(result)
     except MissingFeature as error:
         return Skipped(row.name, row.peer, str(error))
-    except (LabError, OSError, RuntimeError, TimeoutError) as error:
+    except (LabError, OSError, RuntimeError, SubprocessError) as error:
         return Failed(row.name, row.peer, f"{type(error).__name__}: {error}")
     return result
 
