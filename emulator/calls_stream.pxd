@@ -1,7 +1,7 @@
 cimport cython
 from emulator.flatlist cimport FlatList
 from emulator.flight cimport Flight
-from emulator.injection cimport Injection
+from emulator.injection cimport Injection, new_injection
 from emulator.stream_flow cimport StreamDirection, StreamFlow
 from emulator.stream_stage cimport Chunk, Stage, Ticket
 

@@ -22,7 +22,7 @@ from emulator.errors import (
     TcpipNotReady,
 )
 from emulator.flight import Flight
-from emulator.injection import STREAM, CompletionFn, Injection
+from emulator.injection import STREAM, CompletionFn, Injection, new_injection
 from emulator.netbuffer import DRIVER, FREED, IN_FLIGHT, NetBufferList
 from emulator.ntstatus import NtStatus
 from emulator.stream import ABORT, DISCONNECT, INBOUND_FLAGS
@@ -192,7 +192,7 @@ def _admit_lists(
     item = chain
     while item is not None:
         made.append(
-            Injection(STREAM, handle, context, item, completion, completion_context, family, ())  # type: ignore[arg-type]
+            new_injection(STREAM, handle, context, item, completion, completion_context, family, ())  # type: ignore[arg-type]
         )
         item = item.next
     for injection in made:

@@ -13,7 +13,6 @@ cdef tuple _NOTHING
 cpdef HeldSendParams held_params(SendParams params)
 
 cdef class HeldSendParams:
-    cdef hold(self, SendParams params)
     cdef public object remote_scope_id
     cdef public bytes remote_address
     cdef public tuple _buffers

@@ -76,7 +76,10 @@ _BUFFER_NAMES = ("remoteAddress", "controlData", "headerIncludeHeader")
 
 
 class HeldSendParams:
-    """The engine's view of send parameters while the injection is pending: the buffers, and what they held."""
+    """The engine's view of send parameters while the injection is pending: the buffers, and what they held.
+
+    Made by `held_params`.
+    """
 
     remote_scope_id: int
     remote_address: bytes
@@ -84,24 +87,6 @@ class HeldSendParams:
     _buffers: tuple[Any, ...]
     """Empty when none can change."""
     _copies: tuple[bytes | None, ...]
-
-    def __init__(self, params: SendParams) -> None:
-        self.hold(params)
-
-    def hold(self, params: SendParams) -> None:
-        """Remember what the parameters are now."""
-        self.remote_scope_id = params.remote_scope_id
-        address, control, header = params.remote_address, params.control_data, params.header_include_header
-        self.remote_address = address if type(address) is bytes else bytes(address)
-        self._buffers = ()
-        self._copies = _NOTHING
-        if control is not None or header is not None or type(address) is not bytes:
-            self._buffers = (address, control, header)
-            self._copies = (
-                self.remote_address,
-                None if control is None else bytes(control),
-                None if header is None else bytes(header),
-            )
 
     @property
     def control_data(self) -> bytes | None:
@@ -135,14 +120,25 @@ class HeldSendParams:
 
 
 def held_params(params: SendParams) -> HeldSendParams:
-    """The same as calling the class."""
+    """What the parameters are now; they stay the caller's."""
     made = HeldSendParams.__new__(HeldSendParams)
-    made.hold(params)
+    made.remote_scope_id = params.remote_scope_id
+    address, control, header = params.remote_address, params.control_data, params.header_include_header
+    made.remote_address = address if type(address) is bytes else bytes(address)
+    made._buffers = ()
+    made._copies = _NOTHING
+    if control is not None or header is not None or type(address) is not bytes:
+        made._buffers = (address, control, header)
+        made._copies = (
+            made.remote_address,
+            None if control is None else bytes(control),
+            None if header is None else bytes(header),
+        )
     return made
 
 
 class Injection:
-    """One accepted call of an injection function, from acceptance to completion.
+    """One accepted call of an injection function, from acceptance to completion; made by `new_injection`.
 
     Source: GE-1, GE-3.
     """
@@ -173,29 +169,6 @@ class Injection:
     met: bool
     """Whether a hook will see those."""
 
-    def __init__(
-        self,
-        function: int,
-        handle: InjectionHandle,
-        context: Any,
-        net_buffer_list: NetBufferList,
-        completion: CompletionFn,
-        completion_context: Any,
-        family: AddressFamily,
-        history: History,
-    ) -> None:
-        self.function = function
-        self.handle = handle
-        self.context = context
-        self.net_buffer_list = net_buffer_list
-        self.completion = completion
-        self.completion_context = completion_context
-        self.family = family
-        self.history = history
-        self.interface = self.sub_interface = 0
-        self.packets_left = 1
-        self.status = _SUCCESS
-
     def __repr__(self) -> str:
         return f"<{FUNCTION_NAMES[self.function]} of {self.net_buffer_list!r} by {self.handle!r}>"
 
@@ -210,7 +183,7 @@ def new_injection(
     family: AddressFamily,
     history: History,
 ) -> Injection:
-    """The same as calling the class."""
+    """A call that was accepted; its one list is the engine's from now on."""
     made = Injection.__new__(Injection)
     made.function = function
     made.handle = handle

@@ -94,7 +94,7 @@ def requirements() -> list[str]:
 def ensure_image(kernel: Kernel, cache: Path, say: Say, *, anew: bool = False) -> Image:
     """The image of `kernel` below `cache`; built, as root and from the network, if it is not current.
 
-    Two that build at once wait for each other. Raises MissingFeature, ProgramFailed.
+    Two that build at once wait for each other, and say so. Raises MissingFeature, ProgramFailed.
     """
     image = Image(kernel, cache / kernel.name)
     if image.is_current and not anew:
@@ -106,7 +106,7 @@ def ensure_image(kernel: Kernel, cache: Path, say: Say, *, anew: bool = False) -
     if os.geteuid() != 0:
         raise MissingFeature("root", detail=f"an image for {kernel.name} has to be built, once: sudo wfplab vm build")
     cache.mkdir(parents=True, exist_ok=True)
-    with _one_at_a_time(cache):
+    with _one_at_a_time(cache, say):
         if anew or not image.is_current:
             with tempfile.TemporaryDirectory(prefix=".new-", dir=cache) as name:
                 _build(kernel, Path(name), say)
@@ -116,10 +116,14 @@ def ensure_image(kernel: Kernel, cache: Path, say: Say, *, anew: bool = False) -
 
 
 @contextmanager
-def _one_at_a_time(cache: Path) -> Iterator[None]:
+def _one_at_a_time(cache: Path, say: Say) -> Iterator[None]:
     folder = os.open(cache, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("waiting for another command, which is building an image")
+            fcntl.flock(folder, fcntl.LOCK_EX)
         for left_behind in cache.glob(".new-*"):  # by a build that was killed: it would hold the lock
             shutil.rmtree(left_behind, ignore_errors=True)
         yield

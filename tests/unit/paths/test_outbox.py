@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from emulator.core import Core
-from emulator.injection import NETWORK_SEND, Injection
+from emulator.injection import NETWORK_SEND, Injection, new_injection
 from emulator.ntstatus import NtStatus
 from emulator.paths.books import Books, InjectionBook
 from emulator.paths.course import Course
@@ -30,7 +30,7 @@ class Lists(list[NtStatus]):
 
 def made(handle: Any = None, packets: int = 1) -> Injection:
     nothing = cast(Any, None)
-    injection = Injection(NETWORK_SEND, handle, None, nothing, nothing, None, AddressFamily.INET, ())
+    injection = new_injection(NETWORK_SEND, handle, None, nothing, nothing, None, AddressFamily.INET, ())
     injection.packets_left = packets
     return injection
 

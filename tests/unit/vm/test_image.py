@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import re
 from pathlib import Path
 
@@ -58,11 +60,17 @@ def test_another_mirror_or_kernel_is_another_recipe(monkeypatch: pytest.MonkeyPa
     assert len(recipes) == 2 * len(KERNELS)
 
 
-def test_an_image_by_another_recipe_is_built_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    image = described(tmp_path / KERNEL.name, "old")
+@pytest.fixture
+def as_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is in the way of a build."""
     monkeypatch.setattr("os.geteuid", lambda: 0)
     monkeypatch.setattr(vmimage, "find_program", lambda name: name)
     monkeypatch.setattr(vmimage, "KEYRING", "/")
+
+
+@pytest.mark.usefixtures("as_root")
+def test_an_image_by_another_recipe_is_built_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = described(tmp_path / KERNEL.name, "old")
     said: list[str] = []
 
     def build(kernel: object, place: Path, say: object) -> None:
@@ -76,11 +84,9 @@ def test_an_image_by_another_recipe_is_built_again(tmp_path: Path, monkeypatch: 
     assert [path.name for path in tmp_path.iterdir()] == [KERNEL.name]
 
 
+@pytest.mark.usefixtures("as_root")
 def test_a_failed_build_leaves_the_old_image_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     image = described(tmp_path / KERNEL.name, "old")
-    monkeypatch.setattr("os.geteuid", lambda: 0)
-    monkeypatch.setattr(vmimage, "find_program", lambda name: name)
-    monkeypatch.setattr(vmimage, "KEYRING", "/")
     monkeypatch.setattr(vmimage, "_build", unexpected)
     with pytest.raises(AssertionError, match="a step of the build"):
         ensure_image(KERNEL, tmp_path, unexpected)
@@ -88,15 +94,29 @@ def test_a_failed_build_leaves_the_old_image_and_nothing_else(tmp_path: Path, mo
     assert [path.name for path in tmp_path.iterdir()] == [KERNEL.name]
 
 
+@pytest.mark.usefixtures("as_root")
 def test_what_a_killed_build_left_goes_with_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".new-dead" / "root").mkdir(parents=True)
-    monkeypatch.setattr("os.geteuid", lambda: 0)
-    monkeypatch.setattr(vmimage, "find_program", lambda name: name)
-    monkeypatch.setattr(vmimage, "KEYRING", "/")
     monkeypatch.setattr(vmimage, "_build", unexpected)
     with pytest.raises(AssertionError):
         ensure_image(KERNEL, tmp_path, unexpected)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("as_root")
+def test_who_has_to_wait_for_another_build_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    another = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(another, fcntl.LOCK_EX)
+    said: list[str] = []
+
+    def say(text: str) -> None:
+        said.append(text)
+        described(tmp_path / KERNEL.name, recipe_of(KERNEL))
+        os.close(another)
+
+    monkeypatch.setattr(vmimage, "_build", unexpected)
+    assert ensure_image(KERNEL, tmp_path, say).is_current
+    assert said == ["waiting for another command, which is building an image"]
 
 
 def test_only_root_builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
