@@ -6,7 +6,7 @@ family, handle validity, handle type, handle family, handle closing, stack ready
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from emulator.errors import (
     FwpInvalidFlags,
@@ -37,10 +37,6 @@ from emulator.injection import (
 from emulator.netbuffer import DRIVER, FREED, IN_FLIGHT, POINTER_MASK, NetBufferList, is_aligned
 from emulator.octets import UDP
 from emulator.wfptypes import AddressFamily, SendInjectFlag, WindowsVersion
-
-if TYPE_CHECKING:
-    pass
-
 
 
 class InjectionCalls(Flight):

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from emulator.interfaces import InterfaceTable
 
 
-
 class Indication(Deciding):
     """Data at a layer, as a callout's classify sees it, with the decision so far.
 

@@ -28,6 +28,7 @@ __all__ = [
     "layer_of",
 ]
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerInfo:
     """What is known about one layer."""

@@ -40,7 +40,6 @@ class Event(Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
     """Which of the packet's copies: 0 is the one that came, others were injected in its place."""
 
 
-
 class Place(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One host of a bed."""
 

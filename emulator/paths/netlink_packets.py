@@ -31,6 +31,7 @@ LEAST_PAYLOAD: Final = 4
 Recognised = tuple[Layout, tuple[object, ...], Arrival]
 """Form, fixed fields, and what they say."""
 
+
 class PacketReader:
     """Reads the messages of some queue numbers, and counts what it cannot use.
 

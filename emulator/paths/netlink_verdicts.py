@@ -25,6 +25,7 @@ ACCEPT: Final = int(Verdict.ACCEPT)
 _FLUSH_AT = FLUSH_OCTETS
 _ACCEPT = ACCEPT
 
+
 class QueueVerdicts:
     """The verdicts of one queue number since its last send, as messages in the order of settling.
 

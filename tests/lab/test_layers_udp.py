@@ -196,9 +196,6 @@ def test_a_datagram_with_a_wrong_checksum_ends_at_the_ip_layer(
     finish(stack)
 
 
-
-
-
 @pytest.mark.rule("FW-3", "NR-11")
 @pytest.mark.parametrize("forwards", [True, False])
 def test_received_for_somebody_else_is_forwarded_where_that_is_on(

@@ -53,7 +53,6 @@ class Bench:
         return self.core.ownership.create_from(bytes(20))
 
 
-
 @pytest.mark.rule("HC-2", "HC-4", "HC-13")
 @pytest.mark.parametrize("family", [0, 2, 23])
 def test_a_handle_is_made_for_each_family_and_differs_from_all_others(family: int) -> None:
