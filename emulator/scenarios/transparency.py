@@ -95,16 +95,24 @@ class Segments(NamedTuple):
 
 
 def counted(hosts: Iterable[Host], served: Serving, client: Host, check: Checks, what: str) -> Segments:
-    """Use the servers, and tell what TCP had to send again meanwhile."""
-    before = _so_far(hosts)
+    """Use the servers, and tell what TCP had to send again meanwhile.
+
+    Connections may still be closing when that is read, one host after the other.  So what was sent again is read first
+    and last: whatever is told to have come twice lies in between.
+    """
+    sent_before, told_before = _sent_again(hosts), _told(hosts)
     served.use(client, check, what)
-    return Segments(*(after - earlier for after, earlier in zip(_so_far(hosts), before, strict=True)))
+    told, sent = _told(hosts), _sent_again(hosts)
+    return Segments(sent - sent_before, *(after - before for after, before in zip(told, told_before, strict=True)))
 
 
-def _so_far(hosts: Iterable[Host]) -> Segments:
+def _sent_again(hosts: Iterable[Host]) -> int:
+    return sum(counters(host)["Tcp.RetransSegs"] for host in hosts)
+
+
+def _told(hosts: Iterable[Host]) -> tuple[int, int]:
     found = sum((counters(host) for host in hosts), Counter[str]())
-    in_vain = found["Tcp.TCPDSACKOldSent"] + found["Tcp.TCPDSACKOfoSent"]
-    return Segments(found["Tcp.RetransSegs"], in_vain, found["Tcp.TCPSynRetrans"])
+    return found["Tcp.TCPDSACKOldSent"] + found["Tcp.TCPDSACKOfoSent"], found["Tcp.TCPSynRetrans"]
 
 
 def nothing_was_lost(check: Checks, between: Segments, alone: Segments) -> None:
