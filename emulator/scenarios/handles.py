@@ -21,6 +21,7 @@ from emulator.stack import Stack
 from emulator.topology import Pair
 from emulator.traffic import Datagrams
 from emulator.wfptypes import AddressFamily, InjectionState, InjectionType
+from netns.patience import patient
 
 TYPES = (InjectionType.STREAM, InjectionType.TRANSPORT, InjectionType.NETWORK, InjectionType.FORWARD)
 FAMILIES = (AddressFamily.UNSPEC, AddressFamily.INET, AddressFamily.INET6)
@@ -106,7 +107,7 @@ def destroy_waits_for_pending(pair: Pair, family: AddressFamily, check: Checks) 
 
     def done(context: object, item: NetBufferList, dispatch_level: bool) -> None:
         entered.release()
-        release.wait(10)
+        release.wait(patient(10))
         stack.core.ownership.free_list(item)
         freed.append(1)
 
@@ -130,7 +131,7 @@ def destroy_waits_for_pending(pair: Pair, family: AddressFamily, check: Checks) 
     stack.core.ownership.free_list(late)
     check("destroy still waits", destroyed.is_set(), False)
     release.set()
-    thread.join(10)
+    thread.join(patient(10))
     check("destroy returned after the completions", (destroyed.is_set(), len(freed)), (True, 3))
     check("all were sent, the late one was not", traffic.arrived(), [b"0", b"1", b"2"])
 

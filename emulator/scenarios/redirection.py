@@ -50,7 +50,7 @@ def serve_once(listener: socket.socket, peers: list[Any]) -> None:
     connection, source = listener.accept()
     with connection:
         peers.append((source[0], connection.getsockname()[0]))
-        connection.settimeout(10)
+        connection.settimeout(patient(10))
         connection.sendall(connection.recv(1024).upper())
 
 
@@ -84,7 +84,7 @@ def redirect_a_connection(pair: Pair, family: AddressFamily, check: Checks) -> N
         client.sendall(b"hello")
         check("the answer", client.recv(1024), b"HELLO")
         check("whom the application talks to", client.getpeername()[0], target)
-        server.join(10)
+        server.join(patient(10))
         check("what the server saw", peers, [(pair.host.address(family), real)])
         client.close()
 

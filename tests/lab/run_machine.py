@@ -130,7 +130,7 @@ class Machine:
     def wfplab(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run it to its end."""
         return subprocess.run(
-            self.argv(*arguments), env=environment(), capture_output=True, text=True, input=stdin, timeout=120
+            self.argv(*arguments), env=environment(), capture_output=True, text=True, input=stdin, timeout=patient(120)
         )
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:

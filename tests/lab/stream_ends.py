@@ -136,7 +136,7 @@ class Sender:
         """Wait until no more goes out; how much did."""
         while True:
             before = self.sent
-            self._thread.join(0.5)
+            self._thread.join(patient(0.5))
             if self.sent == before:
                 return before
 

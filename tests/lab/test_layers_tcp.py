@@ -108,7 +108,7 @@ def test_a_connection_is_authorised_again_and_stands_still_while_that_is_refused
         here.setblocking(False)
         with pytest.raises(BlockingIOError):
             here.recv(9)
-        here.settimeout(10)
+        here.settimeout(patient(10))
         assert set(log.take()) == {(group, True)}
         stack.core.engine.delete_filter(block.filter_id)
         assert here.recv(9) == b"held up", "TCP sends it again"

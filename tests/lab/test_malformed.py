@@ -22,6 +22,7 @@ from emulator.torture.drivers import WAYS, PutBack, Way
 from emulator.traffic import Datagrams
 from emulator.wfptypes import AddressFamily
 from netns.namespace import Namespace
+from netns.patience import patient
 from tests.lab import malformed
 from tests.lab.layer_log import LINUX, V4, V6
 
@@ -34,7 +35,7 @@ OWN = [*(socket.inet_pton(LINUX[V4], text) for text in ("10.1.0.1", "10.2.0.1"))
        *(socket.inet_pton(LINUX[V6], text) for text in ("fd01::1", "fd02::1"))]  # fmt: skip
 """The router's addresses; a packet to one is shown on its way through as well."""
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(patient(300))
 
 
 class LookAndPutBack(PutBack):

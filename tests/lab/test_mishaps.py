@@ -20,6 +20,7 @@ from emulator.topology import Pair
 from emulator.traffic import Datagrams
 from emulator.wfptypes import AddressFamily, InjectionType
 from netns import mountpoint
+from netns.patience import patient
 from netns.process import find_program
 from tests.lab.run_machine import Machine
 
@@ -175,7 +176,7 @@ def test_descriptors_may_run_out_in_mid_run(machine: Machine) -> None:
 @pytest.mark.parametrize("most", [8, 20])
 def test_a_run_without_enough_descriptors_says_so_and_leaves_nothing(most: int, machine: Machine) -> None:
     limited = [*machine.argv()[:3], "prlimit", f"--nofile={most}:{most}", *machine.argv("run", "quick.py::good")[3:]]
-    ran = subprocess.run(limited, capture_output=True, text=True, timeout=120, check=False)
+    ran = subprocess.run(limited, capture_output=True, text=True, timeout=patient(120), check=False)
     assert ran.returncode == 1
     assert "Too many open files" in ran.stdout
     assert not re.search(r'File ".*/(emulator|netns)/', ran.stdout + ran.stderr)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from netns.patience import patient
 from tests.lab.run_machine import Machine
 
 pytestmark = pytest.mark.host_only("starts runs of one seed, to compare them")
@@ -76,7 +77,7 @@ def hasty(pair: Pair, family: AddressFamily, check):
 '''
 
 
-pytestmark = pytest.mark.timeout(300)  # several runs each, on a machine that may be busy
+pytestmark = pytest.mark.timeout(patient(300))  # several runs each, on a machine that may be busy
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ import pytest
 
 from netns import rootless
 from netns.errors import MissingFeature
+from netns.patience import patient
 
 ROOT = Path(__file__).parents[2]
 NOBODY = 65534
@@ -38,7 +39,7 @@ def test_programs_have_no_rights(pair):
     assert pair.host.run("ip", "link", "set", "eth0", "down", user="root").returncode == 0
 """
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(patient(300))
 
 
 class Ordinary:
@@ -66,7 +67,7 @@ class Ordinary:
         environment |= {name: value for name, value in os.environ.items() if name.startswith("WFPLAB_")}
         return subprocess.run(
             [*becoming, *before, sys.executable, "-m", *argv], cwd=self.folder, env=environment,
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=180, check=False,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=patient(180), check=False,
         )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from netns.patience import patient
 from tests.lab.run_machine import QUICK, Machine, environment
 
 pytestmark = pytest.mark.host_only("starts a run for every test, to read what it says")
@@ -123,8 +124,9 @@ def test_without_root_it_is_status_77_and_one_line() -> None:
         f"os.setresuid({NOBODY}, {NOBODY}, {NOBODY})\nmain(['run', 'handle_matrix'])"
     )
     ran = subprocess.run(
-        [sys.executable, "-P", "-c", script], cwd="/", env=environment(), capture_output=True, text=True, timeout=60
-    )
+        [sys.executable, "-P", "-c", script], cwd="/", env=environment(), capture_output=True, text=True,
+        timeout=patient(60),
+    )  # fmt: skip
     assert (ran.returncode, ran.stderr) == (
         77, "wfplab: `run` needs root: sudo ./wfplab run, or ./wfplab run --rootless\n"
     )

@@ -65,7 +65,7 @@ class HoldSegments(Callout):
 
     def close(self) -> None:
         self.work.put(None)
-        self.worker.join(10)
+        self.worker.join(patient(10))
 
 
 @pytest.mark.rule("LA-1", "LA-12")
@@ -94,7 +94,7 @@ def test_segments_of_both_directions_are_shown_held_and_injected_again(pair: Pai
             received.update(chunk)
         server.sendall(b"thanks")
         assert client.recv(100) == b"thanks"
-        sender.join(10)
+        sender.join(patient(10))
         for end in (server, client):
             end.close()
         stack.settle()

@@ -10,10 +10,11 @@ import pytest
 from emulator.torture import crash, faults, load
 from emulator.torture.command import Asked, run
 from emulator.torture.figures import Figures
+from netns.patience import patient
 
 TO_THE_LIMIT = pytest.mark.host_only("loads the machine to its limits, by the clock")
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(patient(300))
 
 
 def holds(told: Figures) -> None:

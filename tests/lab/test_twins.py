@@ -12,6 +12,7 @@ import pytest
 from emulator import compiled
 from emulator.run.building import build
 from netns.errors import MissingFeature
+from netns.patience import patient
 
 ROOT = Path(__file__).parents[2]
 TESTS = (
@@ -31,7 +32,7 @@ LAB_TESTS = ("test_network_batches.py",)
 
 @pytest.mark.lab
 @pytest.mark.host_only("compiles the core, and runs unit tests")
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(patient(600))
 def test_the_other_twin_passes_the_same_tests() -> None:
     environment = {key: value for key, value in os.environ.items() if key != compiled.PURE}
     if compiled.in_use:

@@ -15,6 +15,7 @@ from emulator.vm.image import Image
 from emulator.vm.kernels import DEFAULT
 from emulator.vm.machine import QEMU
 from emulator.vm.work import cache_folder
+from netns.patience import patient
 
 pytestmark = pytest.mark.host_only("boots guests, or asks vagrant")
 
@@ -57,7 +58,7 @@ def image() -> Image:
     return found
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(patient(300))
 def test_a_scenario_fails_in_a_guest_as_it_does_outside(image: Image, tmp_path: Path) -> None:
     scenario = tmp_path / "failing.py"
     scenario.write_text(FAILING)
