@@ -44,7 +44,7 @@ def run_tests(
     kernel: Kernels = None,
     accel: Acceleration = "auto",
     minutes: Minutes = 90.0,
-    memory: Memory = 1024,
+    memory: Memory = 1536,
 ) -> None:
     """Run the lab suite in a guest, with every feature required."""
     from emulator.vm import work
@@ -57,7 +57,7 @@ def run(
     kernel: Kernels = None,
     accel: Acceleration = "auto",
     minutes: Minutes = 90.0,
-    memory: Memory = 1024,
+    memory: Memory = 1536,
 ) -> None:
     """Run scenarios in a guest."""
     from emulator.vm import work
@@ -70,7 +70,7 @@ def doctor(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")] = False,
     accel: Acceleration = "auto",
     minutes: Minutes = 90.0,
-    memory: Memory = 1024,
+    memory: Memory = 1536,
 ) -> None:
     """Say what a kernel lacks, and what that means."""
     from emulator.vm import work

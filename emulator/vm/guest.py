@@ -20,6 +20,8 @@ AT_A_TIME = max(2, os.cpu_count() or 1)
 SUITE = ("-m", "not host_only", "--dist", "loadfile", "--ignore=tests/lab/test_scenarios.py", "tests/lab")
 """The lab tests of the project that a kernel can make a difference to; all scenarios run by themselves."""
 SLOWEST = ("--durations=20", "--durations-min=10")
+LOOK_SECONDS = 5.0
+"""Between looks at the memory, while a program runs."""
 
 
 class Work:
@@ -29,6 +31,8 @@ class Work:
         self.arguments = [str(argument) for argument in job["arguments"]]
         self.factor = float(job["time_factor"])
         self.results = results
+        self.most_used = 0
+        """KiB of the guest's memory, files in memory included; when it was looked at."""
         self.environment = {
             **os.environ,
             "WFPLAB_TIME_FACTOR": f"{self.factor:g}",
@@ -85,7 +89,8 @@ class Work:
         options = [
             "-p", "emulator.vm.require", "--wfplab-require", "-o", f"timeout={seconds:g}",
             "-o", f"faulthandler_timeout={seconds * 0.9:g}", "-o", "cache_dir=/tmp/pytest",
-            f"--junitxml={self.results / 'junit.xml'}", "-ra",
+            # What passed leaves nothing: /tmp is memory.
+            "-o", "tmp_path_retention_policy=failed", f"--junitxml={self.results / 'junit.xml'}", "-ra",
         ]  # fmt: skip
         return self._call([sys.executable, "-P", "-m", "pytest", *options, *arguments])
 
@@ -103,8 +108,21 @@ class Work:
 
     def _call(self, argv: Sequence[str], stdout: Any = None) -> int:
         sys.stdout.flush()
-        ran = subprocess.run(argv, stdout=stdout, env=self.environment, check=False)
-        return ran.returncode if ran.returncode >= 0 else 128 - ran.returncode
+        with subprocess.Popen(argv, stdout=stdout, env=self.environment) as program:
+            while True:
+                self.most_used = max(self.most_used, used_memory())
+                try:
+                    status = program.wait(LOOK_SECONDS)
+                except subprocess.TimeoutExpired:
+                    continue
+                return status if status >= 0 else 128 - status
+
+
+def used_memory() -> int:
+    """KiB that programs and files in memory take: what the kernel could not give to somebody else."""
+    with open("/proc/meminfo") as lines:
+        found = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)}
+    return found["MemTotal"] - found["MemAvailable"]
 
 
 def told_scenarios(document: Mapping[str, Any]) -> list[str]:
@@ -134,7 +152,10 @@ def main(job: Path, results: Path) -> None:
         "test": work.test, "run": work.run, "doctor": work.doctor, "pytest": work.pytest_alone,
     }  # fmt: skip
     status = does[told["command"]]()
-    outcome = {"status": status, "seconds": round(time.monotonic() - started, 3), "release": os.uname().release}
+    outcome = {
+        "status": status, "seconds": round(time.monotonic() - started, 3), "memory_mib": work.most_used >> 10,
+        "release": os.uname().release,
+    }  # fmt: skip
     (results / "outcome.json").write_text(json.dumps(outcome) + "\n")
 
 

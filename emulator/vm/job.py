@@ -50,6 +50,8 @@ class Outcome:
     status: int
     seconds: float
     """How long the job took, without start and end of the guest."""
+    memory_mib: int
+    """What of the guest's memory was in use, at most."""
 
 
 def write_job(job: Job, project: Path, folder: Path, disk: Path) -> None:
@@ -162,7 +164,7 @@ def _place(folder: Path, member: tarfile.TarInfo) -> Path | None:
 def _outcome(path: Path) -> Outcome | None:
     try:
         told = json.loads(path.read_text())
-        return Outcome(int(told["status"]), float(told["seconds"]))
+        return Outcome(int(told["status"]), float(told["seconds"]), int(told["memory_mib"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

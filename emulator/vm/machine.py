@@ -67,7 +67,7 @@ class Size:
     """Of a guest."""
 
     processors: int = 2
-    memory_mib: int = 1024
+    memory_mib: int = 1536
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import BinaryIO, TextIO
 
 from emulator.checkout import source_tree
 from emulator.vm.image import Image, ensure_image
-from emulator.vm.job import Job, describe_results, make_results_disk, read_results, write_job
+from emulator.vm.job import Job, Outcome, describe_results, make_results_disk, read_results, write_job
 from emulator.vm.kernels import KERNELS, kernels_named
 from emulator.vm.machine import Acceleration, End, Size, boot, choose_acceleration, command_for, require_emulator
 from emulator.vm.scratch import scratch_folder
@@ -120,7 +120,7 @@ def _once(job: Job, image: Image, wishes: Wishes, say: Callable[[str], None]) ->
             end = boot(command, _console(console), seconds=wishes.minutes * 60, scratch=scratch)
         outcome = read_results(results_disk, results)
         shutil.copyfile(scratch / "console.log", results / "console.log")
-    say(ended(end, None if outcome is None else outcome.seconds, wishes))
+    say(ended(end, outcome, wishes))
     say(f"results in {results}: {', '.join(describe_results(results))}")
     return FAILED if outcome is None else outcome.status
 
@@ -140,11 +140,12 @@ def described(image: Image, acceleration: Acceleration, size: Size, factor: floa
     )
 
 
-def ended(end: End, seconds: float | None, wishes: Wishes) -> str:
-    """What became of the guest."""
-    cost = f"{end.seconds:.0f} s in all, {end.peak_memory_mib} MiB at most"
-    if seconds is not None:
-        return f"the job took {seconds:.0f} s; {cost}"
+def ended(end: End, outcome: Outcome | None, wishes: Wishes) -> str:
+    """What became of the guest, and how much time and memory it took at most."""
+    cost = f"QEMU {end.seconds:.0f} s and {end.peak_memory_mib} MiB"
+    if outcome is not None:
+        used = f"{outcome.memory_mib} of the guest's {wishes.size.memory_mib} MiB"
+        return f"the job took {outcome.seconds:.0f} s and {used}; {cost}"
     if end.timed_out:
         return f"the guest was stopped: its job did not end within {wishes.minutes:g} minutes; {cost}"
     why = f" ({end.complaint.splitlines()[-1]})" if end.complaint else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,20 +32,39 @@ class Programs:
         self.printed: dict[str, Any] = {"doctor": GOOD_DOCTOR, "run": GOOD_RUN}
         self.statuses: dict[str, int] = {}
 
-    def run(self, argv: Sequence[str], *, stdout: Any, env: dict[str, str], check: bool) -> Any:
+    def start(self, argv: Sequence[str], *, stdout: Any, env: dict[str, str]) -> Any:
         command = list(argv[argv.index("-m") + 1 :])
         name = command[0] if command[0] == "pytest" else command[1]
         self.started.append(command)
         self.environments.append(env)
         if stdout is not None and self.printed[name] is not None:
             stdout.write(json.dumps(self.printed[name]).encode())
-        return subprocess.CompletedProcess(argv, self.statuses.get(name, 0))
+        return Program(self.statuses.get(name, 0))
+
+
+class Program:
+    """One that still runs when it is looked at for the first time."""
+
+    def __init__(self, status: int) -> None:
+        self.waits = iter([None, status])
+
+    def __enter__(self) -> Program:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert next(self.waits, "ended") == "ended"
+
+    def wait(self, timeout: float) -> int:
+        status = next(self.waits)
+        if status is None:
+            raise subprocess.TimeoutExpired("", timeout)
+        return status
 
 
 @pytest.fixture
 def programs(monkeypatch: pytest.MonkeyPatch) -> Programs:
     made = Programs()
-    monkeypatch.setattr("subprocess.run", made.run)
+    monkeypatch.setattr("subprocess.Popen", made.start)
     return made
 
 
@@ -75,6 +95,16 @@ def test_time_outs_grow_by_the_factor_and_skips_fail(programs: Programs, tmp_pat
     assert programs.environments[0]["WFPLAB_TIME_FACTOR"] == "10"
     assert programs.environments[0]["WFPLAB_BULK_SHARE"] == "8"
     assert programs.environments[0]["WFPLAB_RESULTS"] == str(tmp_path)
+
+
+def test_the_most_memory_that_was_seen_in_use_is_told(
+    programs: Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert 0 < vmguest.used_memory() < os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 10
+    looks = iter([300 << 10, 500 << 10])
+    monkeypatch.setattr(vmguest, "used_memory", lambda: next(looks))
+    outcome(tmp_path, "run", "x")
+    assert json.loads((tmp_path / "outcome.json").read_text())["memory_mib"] == 500
 
 
 def test_a_feature_that_something_replaces_is_missing_all_the_same(

@@ -14,7 +14,7 @@ from emulator.vm.job import NOT_SENT, Job, Outcome, make_results_disk, project_f
 from netns.errors import LabError
 
 ROOT = Path(__file__).parents[3]
-GOOD = json.dumps({"status": 3, "seconds": 1.5}).encode()
+GOOD = json.dumps({"status": 3, "seconds": 1.5, "memory_mib": 300}).encode()
 
 
 def archive(disk: Path, *members: tuple[str, bytes] | tarfile.TarInfo) -> Path:
@@ -38,7 +38,7 @@ def names(folder: Path) -> set[str]:
 
 def test_results_come_back_with_the_outcome(tmp_path: Path) -> None:
     disk = archive(tmp_path / "disk", ("./outcome.json", GOOD), ("./trace/a.pcapng", b"packets"))
-    assert read_results(disk, tmp_path / "out") == Outcome(3, 1.5)
+    assert read_results(disk, tmp_path / "out") == Outcome(3, 1.5, 300)
     assert (tmp_path / "out/trace/a.pcapng").read_bytes() == b"packets"
 
 
@@ -73,7 +73,7 @@ def test_nothing_of_a_hostile_archive_lands_outside(tmp_path: Path) -> None:
         tmp_path / "disk", ("../up", b"x"), (absolute, b"x"), ("a/../../up", b"x"), link, ("link/in", b"x"), hard,
         device, ("twice", b"first"), ("twice", b"second"), ("outcome.json", GOOD),
     )  # fmt: skip
-    assert read_results(disk, tmp_path / "out") == Outcome(3, 1.5)
+    assert read_results(disk, tmp_path / "out") == Outcome(3, 1.5, 300)
     assert names(tmp_path / "out") == {"link", "link/in", "twice", "outcome.json"}
     assert not (tmp_path / "out/link").is_symlink()
     assert (tmp_path / "out/twice").read_bytes() == b"first"

@@ -38,7 +38,7 @@ class Guest:
             show(line)
         status = self.statuses.pop(0)
         if status is not None:
-            outcome = json.dumps({"status": status, "seconds": 5}).encode()
+            outcome = json.dumps({"status": status, "seconds": 5, "memory_mib": 480}).encode()
             with tarfile.open(scratch / "results.tar", "w") as file:
                 info = tarfile.TarInfo("outcome.json")
                 info.size = len(outcome)
@@ -74,9 +74,9 @@ def test_a_guest_that_passes_says_how_it_was_booted_and_what_it_cost(
     assert work.test((), Wishes(), out) == 0
     assert guest.jobs == [Job("test", (), 20.0, 8)]
     assert out.getvalue().splitlines() == [
-        "wfplab: booting Linux 6-bookworm (bookworm) by software emulation: no device; 1 processor, 1024 MiB, "
+        "wfplab: booting Linux 6-bookworm (bookworm) by software emulation: no device; 1 processor, 1536 MiB, "
         "time-outs times 20",
-        "wfplab: the job took 5 s; 12 s in all, 600 MiB at most",
+        "wfplab: the job took 5 s and 480 of the guest's 1536 MiB; QEMU 12 s and 600 MiB",
         f"wfplab: results in {tmp_path}/vm-out/bookworm: console.log, outcome.json",
     ]
     assert capsys.readouterr() == ("1 passed\n", "wfplab vm: Linux is up\n")
@@ -117,9 +117,9 @@ def test_every_kernel_is_tried_and_one_that_fails_fails_all(
 @pytest.mark.parametrize(
     ("end", "said"),
     [
-        (End(True, 61, 600, ""), "the guest was stopped: its job did not end within 1 minutes; 61 s in all"),
-        (End(False, 2, 60, "a\nno room"), "the guest died before its job had ended (no room); 2 s in all"),
-        (End(False, 2, 60, ""), "the guest died before its job had ended; 2 s in all"),
+        (End(True, 61, 600, ""), "the guest was stopped: its job did not end within 1 minutes; QEMU 61 s"),
+        (End(False, 2, 60, "a\nno room"), "the guest died before its job had ended (no room); QEMU 2 s"),
+        (End(False, 2, 60, ""), "the guest died before its job had ended; QEMU 2 s"),
     ],
 )
 def test_a_guest_without_an_outcome_is_a_failure_with_its_reason(end: End, said: str, guest: Guest) -> None:
