@@ -30,6 +30,10 @@ PROCESSORS = {"kvm": 2, "tcg": 1}
 """Of a guest. Linux rewrites its own instructions while it runs; with several emulated processors one now and then
 runs what has been replaced, and the kernel panics (`Oops: int3` in a branch that a key switches)."""
 
+PROCESSOR = {"kvm": "host", "tcg": "max,-cx16"}
+"""In QEMU's words. What QEMU 7.2 emulates for CMPXCHG16B leaves parts of a pointer in the flags, by which kernels panic
+sooner or later; without that instruction they take locks instead."""
+
 ACCELERATOR = {"kvm": "kvm", "tcg": "tcg,tb-size=256"}
 """In QEMU's words: unasked, software emulation keeps up to 1 GiB of translated code."""
 
@@ -131,7 +135,7 @@ def command_for(acceleration: str, image: Image, size: Size, job: Path, results:
 
 
 def _command(acceleration: str, image: Image, size: Size, word: str) -> list[str]:
-    processor = "host" if acceleration == "kvm" else "max"
+    processor = PROCESSOR[acceleration]
     line = " ".join(f"{KERNEL_LINE} {CLOCK[acceleration]} {word}".split())
     return [
         QEMU, "-machine", "q35", "-accel", ACCELERATOR[acceleration], "-cpu", processor,

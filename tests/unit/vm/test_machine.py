@@ -99,6 +99,12 @@ def test_a_guest_has_no_network_and_three_disks_of_which_one_comes_back() -> Non
     assert not any("net" in word for word in command)
 
 
+@pytest.mark.parametrize(("acceleration", "processor"), [("kvm", "host"), ("tcg", "max,-cx16")])
+def test_an_emulated_processor_lacks_what_is_emulated_wrongly(acceleration: str, processor: str) -> None:
+    command = command_for(acceleration, IMAGE, Size(), Path("/s/job"), Path("/s/out"))
+    assert command[command.index("-cpu") + 1] == processor
+
+
 def test_lines_are_shown_as_they_come_without_returns_and_noise(tmp_path: Path) -> None:
     seen: list[bytes] = []
     script = r"import sys; sys.stdout.write('a\r\n\r\n[ 1.0] reboot: Power down\r\nb'); sys.stderr.write('no\n')"
