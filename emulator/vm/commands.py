@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
+from emulator.vm import MEMORY_MIB, MINUTES
+
 if TYPE_CHECKING:
     from emulator.vm.work import Wishes
 
@@ -43,8 +45,8 @@ def run_tests(
     arguments: ForPytest = None,
     kernel: Kernels = None,
     accel: Acceleration = "auto",
-    minutes: Minutes = 90.0,
-    memory: Memory = 1536,
+    minutes: Minutes = MINUTES,
+    memory: Memory = MEMORY_MIB,
 ) -> None:
     """Run the lab suite in a guest, with every feature required."""
     from emulator.vm import work
@@ -56,8 +58,8 @@ def run(
     arguments: ForRun = None,
     kernel: Kernels = None,
     accel: Acceleration = "auto",
-    minutes: Minutes = 90.0,
-    memory: Memory = 1536,
+    minutes: Minutes = MINUTES,
+    memory: Memory = MEMORY_MIB,
 ) -> None:
     """Run scenarios in a guest."""
     from emulator.vm import work
@@ -69,8 +71,8 @@ def doctor(
     kernel: Kernels = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")] = False,
     accel: Acceleration = "auto",
-    minutes: Minutes = 90.0,
-    memory: Memory = 1536,
+    minutes: Minutes = MINUTES,
+    memory: Memory = MEMORY_MIB,
 ) -> None:
     """Say what a kernel lacks, and what that means."""
     from emulator.vm import work

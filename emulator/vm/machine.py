@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from emulator.vm import MEMORY_MIB
 from emulator.vm.image import Image
 from netns.errors import MissingFeature
 from netns.process import find_program, owned_argv
@@ -30,9 +31,9 @@ PROCESSORS = {"kvm": 2, "tcg": 1}
 """Of a guest. Linux rewrites its own instructions while it runs; with several emulated processors one now and then
 runs what has been replaced, and the kernel panics (`Oops: int3` in a branch that a key switches)."""
 
-PROCESSOR = {"kvm": "host", "tcg": "max,-cx16"}
-"""In QEMU's words. What QEMU 7.2 emulates for CMPXCHG16B leaves parts of a pointer in the flags, by which kernels panic
-sooner or later; without that instruction they take locks instead."""
+MODEL = {"kvm": "host", "tcg": "max,-cx16"}
+"""Of a processor, in QEMU's words. What QEMU 7.2 emulates for CMPXCHG16B leaves parts of a pointer in the flags, by
+which kernels panic sooner or later; without that instruction they take locks instead."""
 
 ACCELERATOR = {"kvm": "kvm", "tcg": "tcg,tb-size=256"}
 """In QEMU's words: unasked, software emulation keeps up to 1 GiB of translated code."""
@@ -71,7 +72,7 @@ class Size:
     """Of a guest."""
 
     processors: int = 2
-    memory_mib: int = 1536
+    memory_mib: int = MEMORY_MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +136,9 @@ def command_for(acceleration: str, image: Image, size: Size, job: Path, results:
 
 
 def _command(acceleration: str, image: Image, size: Size, word: str) -> list[str]:
-    processor = PROCESSOR[acceleration]
     line = " ".join(f"{KERNEL_LINE} {CLOCK[acceleration]} {word}".split())
     return [
-        QEMU, "-machine", "q35", "-accel", ACCELERATOR[acceleration], "-cpu", processor,
+        QEMU, "-machine", "q35", "-accel", ACCELERATOR[acceleration], "-cpu", MODEL[acceleration],
         "-smp", str(size.processors), "-m", f"{size.memory_mib}M",
         "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio", "-sandbox", SANDBOX,
         "-kernel", str(image.linux), "-initrd", str(image.first_disk), "-append", line,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from emulator.checkout import source_tree
+from emulator.vm import MINUTES
 from emulator.vm.image import Image, ensure_image
 from emulator.vm.job import Job, Outcome, describe_results, make_results_disk, read_results, write_job
 from emulator.vm.kernels import KERNELS, kernels_named
@@ -18,7 +19,6 @@ from emulator.vm.machine import Acceleration, End, Size, boot, choose_accelerati
 from emulator.vm.scratch import scratch_folder
 
 FAILED = 1
-MINUTES = 90.0
 MARK = b"\1"
 """What lines of a guest's standard error begin with."""
 

@@ -12,8 +12,6 @@ import pytest
 from netns.patience import patient
 from tests.lab.run_machine import Machine
 
-pytestmark = pytest.mark.host_only("starts runs of one seed, to compare them")
-
 SCENARIOS = '''
 from emulator import AddressFamily, Datagrams, Pair, scenario
 from emulator.callouts_stream import InlineEdit, OutOfBandEdit, Worker

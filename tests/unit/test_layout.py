@@ -182,6 +182,15 @@ def unit_tests_do_not_wait(root: Path) -> list[str]:
     ]
 
 
+def marks_are_set_once(root: Path) -> list[str]:
+    """Of a module's `pytestmark`, the last one counts, and the others say what is not so."""
+    return [
+        f"{name}:{node.lineno} pytestmark again"
+        for name, tree in modules(root, "tests")
+        for node in [each for each in tree.body if ast.unparse(each).startswith("pytestmark = ")][1:]
+    ]
+
+
 def no_shell_strings(root: Path) -> list[str]:
     """Programs get lists of arguments, and files no names that others can foresee."""
     complaints = []
@@ -226,6 +235,8 @@ BREACHES: list[tuple[Check, str, str, list[str]]] = [
         "tests/unit/test_ghost.py is about no module"]),
     (unit_tests_do_not_wait, "tests/unit/test_a.py", "import time\ntime.sleep(1)", [
         "tests/unit/test_a.py:2 sleeps"]),
+    (marks_are_set_once, "tests/lab/test_a.py", "pytestmark = lab\npytestmark = slow", [
+        "tests/lab/test_a.py:2 pytestmark again"]),
 ]  # fmt: skip
 
 CHECKS = list(dict.fromkeys(check for check, *_ in BREACHES))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -55,7 +56,7 @@ def test_what_was_sent_again_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> N
         tables["client"].update({"Tcp.RetransSegs": 9, "Tcp.TCPSynRetrans": 2})
         tables["server"].update({"Tcp.TCPDSACKOldSent": 3, "Tcp.TCPDSACKOfoSent": 1})
 
-    served = cast(Any, type("Served", (), {"use": use})())
-    found = transparency.counted(HOSTS, served, cast(Any, None), cast(Any, None), "with us")
+    served = SimpleNamespace(use=use)
+    found = transparency.counted(HOSTS, cast(Any, served), cast(Any, None), cast(Any, None), "with us")
     assert found == (9, 4, 2)
     assert found.lost == 3
